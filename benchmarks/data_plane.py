@@ -1,8 +1,8 @@
-"""Ingest and featurize against bare Polars, at 1, 5 and 20 times the flights: time and memory.
+"""Comparison of ingest and featurize with bare Polars, at 1, 5 and 20 times the flights.
 
-The other side is plain_flights.py: the same work by hand. Each side is two processes, one for
-ingest and one for featurize, whose times add up; what validate does in between is a copy, outside
-of the time. Both sides' features are compared, so that neither leaves out work.
+The other side is plain_flights.py, which does the same work by hand. Each side runs two processes,
+one for ingest and one for featurize, and their times are added. Validate is replaced by a copy that
+isn't timed. The features of both sides are compared, so that neither skips work.
 """
 
 from __future__ import annotations
@@ -12,71 +12,71 @@ import sys
 import tempfile
 from pathlib import Path
 
-from measure import Bar, Cost, arguments, compare, once, report
+from command_timing import Comparison, Cost, compare, option_parser, report, run_command
 
 HERE = Path(__file__).resolve().parent
-LIMIT = 1.5
+MAX_RATIO = 1.5
 SIZES = (1, 5, 20)
-QUICK = (1, 5)
+QUICK_SIZES = (1, 5)
 
 
 def main() -> None:
-    parser = arguments(__doc__ or "")
+    parser = option_parser(__doc__ or "")
     parser.add_argument("--sizes", type=int, nargs="+", help="how many times the flights")
     parser.add_argument("--format", choices=("csv", "parquet"), default="csv")
-    given = parser.parse_args()
-    sizes = given.sizes or (QUICK if given.quick else SIZES)
-    runs = given.runs or (1 if given.quick else 3)
-    bars: list[Bar] = []
+    options = parser.parse_args()
+    sizes = options.sizes or (QUICK_SIZES if options.quick else SIZES)
+    runs = options.runs or (1 if options.quick else 3)
+    comparisons: list[Comparison] = []
     for size in sizes:
         with tempfile.TemporaryDirectory(prefix="data-plane-") as folder:
-            bars += _measure(Path(folder), size, given.format, runs)
-    ours = [b for b in bars if b.limit is not None]
+            comparisons += _measure(Path(folder), size, options.format, runs)
+    ours = [c for c in comparisons if c.limit is not None]
     growth = {
         f"our memory at {size} times the flights, over that at {sizes[0]} times": round(
-            b.ours.megabytes / ours[0].ours.megabytes, 2
+            c.ours.megabytes / ours[0].ours.megabytes, 2
         )
-        for size, b in zip(sizes[1:], ours[1:], strict=True)
+        for size, c in zip(sizes[1:], ours[1:], strict=True)
     }
-    report(bars, growth, as_json=given.json)
+    report(comparisons, growth, as_json=options.json)
 
 
-def _measure(project: Path, size: int, ending: str, runs: int) -> list[Bar]:
-    """Both stages and their sum at one size."""
-    _python("flights_project.py", project, str(project), str(size), ending)
+def _measure(project: Path, size: int, extension: str, runs: int) -> list[Comparison]:
+    """Compare both stages and their sum at one size."""
+    _run_python("flights_project.py", project, str(project), str(size), extension)
     until = f"{2012 + size}-10-01"
-    parts: dict[str, list[Cost]] = {"ours": [], "other": []}
+    costs: dict[str, list[Cost]] = {"ours": [], "other": []}
 
     def ours() -> Cost:
-        ingest = once(["mlops", "stage", "ingest"], project)
+        ingest = run_command(["mlops", "stage", "ingest"], project)
         shutil.rmtree(project / "data" / "validated", ignore_errors=True)
         shutil.copytree(project / "data" / "ingested", project / "data" / "validated")
-        featurize = once(["mlops", "stage", "featurize"], project)
-        parts["ours"] += [ingest, featurize]
+        featurize = run_command(["mlops", "stage", "featurize"], project)
+        costs["ours"] += [ingest, featurize]
         return ingest + featurize
 
     def other() -> Cost:
-        ingest = _python("plain_flights.py", project, "ingest", "sources", "plain", until)
-        featurize = _python("plain_flights.py", project, "featurize", "plain", "plain.parquet")
-        parts["other"] += [ingest, featurize]
+        ingest = _run_python("plain_flights.py", project, "ingest", "sources", "plain", until)
+        featurize = _run_python("plain_flights.py", project, "featurize", "plain", "plain.parquet")
+        costs["other"] += [ingest, featurize]
         return ingest + featurize
 
-    total = compare(f"{size} x ingest + featurize", ours, other, runs=runs, limit=LIMIT)
-    _python("plain_flights.py", project, "agree", "data/features", "plain.parquet")
+    total = compare(f"{size} x ingest + featurize", ours, other, runs=runs, limit=MAX_RATIO)
+    _run_python("plain_flights.py", project, "compare", "data/features", "plain.parquet")
     stages = [
         compare(
             f"{size} x {stage}",
-            iter(parts["ours"][at::2]).__next__,
-            iter(parts["other"][at::2]).__next__,
+            iter(costs["ours"][index::2]).__next__,
+            iter(costs["other"][index::2]).__next__,
             runs=runs,
         )
-        for at, stage in enumerate(("ingest", "featurize"))
+        for index, stage in enumerate(("ingest", "featurize"))
     ]
     return [*stages, total]
 
 
-def _python(script: str, cwd: Path, *given: str) -> Cost:
-    return once([sys.executable, str(HERE / script), *given], cwd)
+def _run_python(script: str, cwd: Path, *arguments: str) -> Cost:
+    return run_command([sys.executable, str(HERE / script), *arguments], cwd)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""False alarms: windows of the reference's own distribution, on several data sets."""
+"""Rate of false drift alarms in windows of the reference's distribution, on several data sets."""
 
 from __future__ import annotations
 
@@ -8,46 +8,57 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import numpy as np
-from drift_worlds import NAMES, world
+from drift_populations import NAMES, load_population
 
 __all__ = ["false_alarms"]
 
 SMALLEST, LARGEST = 200, 200_000
 REFERENCES = (1_000, 10_000, 100_000)
-EACH = 7
-"""Windows to a reference: a reference that is off by chance must not decide over all."""
+WINDOWS_PER_REFERENCE = 7
+"""Few windows share a reference, because a reference may be unusual by chance."""
 
 
 def false_alarms(windows: int, workers: int) -> dict[str, Any]:
-    """Windows with an alarm, by data set, and what they were."""
-    names = [NAMES[i % len(NAMES)] for i in range(-(-windows // EACH))]
-    jobs = [(name, number, min(EACH, windows - number * EACH)) for number, name in enumerate(names)]
-    found: dict[str, list[list[str]]] = {name: [] for name in NAMES}
+    """Count windows with an alarm by data set, and list the alarms."""
+    names = [NAMES[i % len(NAMES)] for i in range(-(-windows // WINDOWS_PER_REFERENCE))]
+    jobs = [
+        (name, number, min(WINDOWS_PER_REFERENCE, windows - number * WINDOWS_PER_REFERENCE))
+        for number, name in enumerate(names)
+    ]
+    alarms_by_name: dict[str, list[list[str]]] = {name: [] for name in NAMES}
     with ProcessPoolExecutor(workers) as pool:
-        for name, alarms in pool.map(_one, jobs):
-            found[name] += alarms
+        for name, alarms in pool.map(_check_windows, jobs):
+            alarms_by_name[name] += alarms
             sys.stderr.write(f"{name}: {sum(map(bool, alarms))} of {len(alarms)} {alarms}\n")
     return {
-        "windows": sum(len(of) for of in found.values()),
-        "with an alarm": sum(any(alarms) for of in found.values() for alarms in of),
+        "windows": sum(len(window_alarms) for window_alarms in alarms_by_name.values()),
+        "with an alarm": sum(
+            any(alarms) for window_alarms in alarms_by_name.values() for alarms in window_alarms
+        ),
         "by data set": {
-            name: f"{sum(bool(a) for a in of)} of {len(of)}" for name, of in found.items()
+            name: f"{sum(bool(a) for a in window_alarms)} of {len(window_alarms)}"
+            for name, window_alarms in alarms_by_name.items()
         },
-        "what": [f"{name}: {a}" for name, of in found.items() for alarms in of for a in alarms],
+        "what": [
+            f"{name}: {a}"
+            for name, window_alarms in alarms_by_name.items()
+            for alarms in window_alarms
+            for a in alarms
+        ],
     }
 
 
-def _one(job: tuple[str, int, int]) -> tuple[str, list[list[str]]]:
+def _check_windows(job: tuple[str, int, int]) -> tuple[str, list[list[str]]]:
     from mlops_cli.drift.compare import compare
 
     name, number, windows = job
     rng = np.random.default_rng([42, number])
-    place = world(name)
-    reference = place.reference(REFERENCES[number // len(NAMES) % len(REFERENCES)], rng)
+    population = load_population(name)
+    reference = population.reference(REFERENCES[number // len(NAMES) % len(REFERENCES)], rng)
     alarms = []
     for _ in range(windows):
         rows = int(np.exp(rng.uniform(np.log(SMALLEST), np.log(LARGEST))))
-        window = place.window(reference, place.draw(rows, rng))
+        window = population.window(reference, population.draw(rows, rng))
         report = compare(reference, **window, seed=int(rng.integers(2**31)))
         alarms.append([f"{rows} rows: {f.sentence}" for f in report.alarms])
     return name, alarms

@@ -1,4 +1,4 @@
-"""Detection delay on real rows in their order: the flights by month, and faults from a day on."""
+"""Drift alarms on the flights in their order, and the delay until an injected fault is detected."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from mlops_cli.drift.reference import Reference
 from mlops_cli.layout import TARGET, TIME, Layout
 from mlops_cli.splitting.reader import feature_kinds
 
-__all__ = ["by_month", "delays", "year"]
+__all__ = ["alarms_by_period", "build_reference", "detection_delays", "features_of_2013"]
 
 ROOT = Path(__file__).resolve().parent.parent
-KNOWN = dt.datetime(2013, 9, 1, tzinfo=dt.UTC)
-BROKEN = dt.datetime(2013, 11, 5, tzinfo=dt.UTC)
+REFERENCE_END = dt.datetime(2013, 9, 1, tzinfo=dt.UTC)
+FAULT_START = dt.datetime(2013, 11, 5, tzinfo=dt.UTC)
 FAULTS = {
     ("temperature", "Fahrenheit to Celsius"): (pl.col("temperature") - 32) / 1.8,
     ("distance", "miles to kilometres"): pl.col("distance") * 1.609344,
@@ -33,8 +33,8 @@ FAULTS = {
 }
 
 
-def year() -> tuple[pl.DataFrame, dict[str, str]]:
-    """The features of all flights of 2013, in the order of time, by the project's own rules."""
+def features_of_2013() -> tuple[pl.DataFrame, dict[str, str]]:
+    """Compute the features of all flights of 2013 with the project's stages, sorted by time."""
     with tempfile.TemporaryDirectory(prefix="drift-delay-") as name:
         folder = Path(name)
         text = (ROOT / "params.yaml").read_text()
@@ -52,55 +52,57 @@ def year() -> tuple[pl.DataFrame, dict[str, str]]:
     return frame.select([TIME, TARGET, *kinds]).sort(TIME, maintain_order=True), kinds
 
 
-def reference(frame: pl.DataFrame, kinds: dict[str, str]) -> Reference:
-    """Of January to August."""
-    known = frame.filter(pl.col(TIME) < KNOWN)
-    stand_in = known.select(probability=pl.col("distance"))
-    return Reference.from_rows(known, kinds, known[TARGET], stand_in, "binary", seed=1)
+def build_reference(frame: pl.DataFrame, kinds: dict[str, str]) -> Reference:
+    """Build the reference profile of January to August."""
+    rows = frame.filter(pl.col(TIME) < REFERENCE_END)
+    outputs = rows.select(probability=pl.col("distance"))
+    return Reference.from_rows(rows, kinds, rows[TARGET], outputs, "binary", seed=1)
 
 
-def by_month(frame: pl.DataFrame, known: Reference) -> dict[str, Any]:
-    """What the later months raise, and how many of their weeks and days raise anything."""
-    later = frame.filter(pl.col(TIME) >= KNOWN)
-    found: dict[str, Any] = {}
-    for start, rows in windows(later, "1mo"):
-        report = judged(known, rows)
-        found[f"{start:%B}"] = [f.sentence for f in report.alarms] or "no alarm"
-    for every, word in (("1w", "weeks"), ("1d", "days")):
-        parts = [rows for _, rows in windows(later, every)]
-        alarms = [judged(known, rows).alarms for rows in parts]
-        columns = sorted({str(f.column) for of in alarms for f in of})
-        found[f"{word} with an alarm"] = f"{sum(map(bool, alarms))} of {len(parts)}: {columns}"
-    return found
+def alarms_by_period(frame: pl.DataFrame, reference: Reference) -> dict[str, Any]:
+    """List the alarms of each later month, and count the weeks and days with an alarm."""
+    later = frame.filter(pl.col(TIME) >= REFERENCE_END)
+    results: dict[str, Any] = {}
+    for start, rows in split_by_time(later, "1mo"):
+        report = compare_window(reference, rows)
+        results[f"{start:%B}"] = [f.sentence for f in report.alarms] or "no alarm"
+    for every, unit in (("1w", "weeks"), ("1d", "days")):
+        parts = [rows for _, rows in split_by_time(later, every)]
+        alarms = [compare_window(reference, rows).alarms for rows in parts]
+        columns = sorted({str(f.column) for findings in alarms for f in findings})
+        results[f"{unit} with an alarm"] = f"{sum(map(bool, alarms))} of {len(parts)}: {columns}"
+    return results
 
 
-def windows(frame: pl.DataFrame, every: str) -> list[tuple[dt.datetime, pl.DataFrame]]:
-    """A table cut by time."""
+def split_by_time(frame: pl.DataFrame, every: str) -> list[tuple[dt.datetime, pl.DataFrame]]:
+    """Split a table into periods."""
     parts = frame.with_columns(_start=pl.col(TIME).dt.truncate(every))
     return [(key[0], part) for key, part in parts.partition_by("_start", as_dict=True).items()]
 
 
-def judged(known: Reference, frame: pl.DataFrame) -> DriftReport:
-    """A window's drift of features; labels come later."""
-    return compare(known, inputs=known.inputs.profile_frame(frame), seed=1)
+def compare_window(reference: Reference, frame: pl.DataFrame) -> DriftReport:
+    """Compare the features of a window; labels arrive later."""
+    return compare(reference, inputs=reference.inputs.profile_frame(frame), seed=1)
 
 
-def delays(frame: pl.DataFrame, known: Reference) -> dict[str, str]:
-    """Days until each fault that begins at ``BROKEN`` is named, by all rows since it began."""
-    found = {}
+def detection_delays(frame: pl.DataFrame, reference: Reference) -> dict[str, str]:
+    """Days until an alarm names a fault that begins at ``FAULT_START``, by all rows since then."""
+    results = {}
     for (column, name), change in FAULTS.items():
-        said = "not in 7 days"
+        result = "not in 7 days"
         for days in range(1, 8):
-            end = BROKEN + dt.timedelta(days=days)
-            rows = frame.filter(pl.col(TIME).is_between(BROKEN, end, closed="left"))
+            end = FAULT_START + dt.timedelta(days=days)
+            rows = frame.filter(pl.col(TIME).is_between(FAULT_START, end, closed="left"))
             broken = rows.with_columns(change.alias(column))
-            hits = [f for f in judged(known, broken).alarms if _about(f, column)]
-            if hits:
-                said = f"{days} d ({rows.height:,} rows): {hits[0].sentence}"
+            alarms = [
+                f for f in compare_window(reference, broken).alarms if _names_column(f, column)
+            ]
+            if alarms:
+                result = f"{days} d ({rows.height:,} rows): {alarms[0].sentence}"
                 break
-        found[f"{column}, {name}"] = said
-    return found
+        results[f"{column}, {name}"] = result
+    return results
 
 
-def _about(finding: Any, column: str) -> bool:
+def _names_column(finding: Any, column: str) -> bool:
     return finding.column == column or column in finding.details.get("columns", ())

@@ -1,12 +1,12 @@
-"""Drift of a column with many names: false alarms, and whether planted changes are found.
+"""Drift of a column with many names: false alarms, and detection of injected changes.
 
     python benchmarks/drift_names.py [--windows 200] [--workers 2] [--joint] [--quick]
 
-A table over the number of names, how they are distributed (uniform, by Zipf's law, or uniform in
-bursts of one name), the reference's rows and the window's: of undisturbed windows, the share with
-p < 0.01, with a distance of 0.1 or more whatever the p-value, and with an alarm of any kind; then
-the share of windows in which a planted change is found. Each reference is judged by five windows,
-so that one that is off by chance doesn't decide over all.
+The table has a row for each number of names, their distribution (uniform, by Zipf's law, or uniform
+in bursts of one name), the size of the reference and the size of the window. Its columns are shares
+of undisturbed windows: those with p < 0.01, with a distance of 0.1 or more whatever the p-value,
+and with an alarm of any kind; then the share of windows in which an injected change is detected.
+Five windows share a reference, because a reference may be unusual by chance.
 """
 
 from __future__ import annotations
@@ -26,46 +26,48 @@ import polars as pl
 from mlops_cli.drift.compare import DriftReport, DriftRules, compare
 from mlops_cli.drift.reference import Reference
 
-__all__ = ["CHANGES", "Case", "judged"]
+__all__ = ["CHANGES", "Case", "drift_reports"]
 
 NAMES = (2, 10, 50, 300, 1_000, 10_000)
-SHAPES = ("uniform", "zipf", "bursts")
+DISTRIBUTIONS = ("uniform", "zipf", "bursts")
 REFERENCES = (1_000, 10_000, 100_000)
 WINDOWS = (200, 2_000, 100_000)
-QUICK = ((2, 300, 10_000), SHAPES, (1_000, 10_000), (200, 2_000))
-EACH = 5
+QUICK_SIZES = ((2, 300, 10_000), DISTRIBUTIONS, (1_000, 10_000), (200, 2_000))
+WINDOWS_PER_REFERENCE = 5
 BURST = 8
-"""Mean rows of one name that follow each other."""
+"""Mean number of consecutive rows with one name."""
 COLUMN = "customer"
 
 
 @dataclass(frozen=True)
 class Case:
-    """Where references and windows are drawn from, and how many rows they have."""
+    """Distribution of the names, and sizes of reference and window."""
 
     names: int
-    shape: str
+    distribution: str
     reference: int
     window: int
 
     def draw(self, rows: int, rng: np.random.Generator) -> pl.DataFrame:
-        """Rows of one name each, and a number beside it."""
-        shares = 1 / np.arange(1, self.names + 1) if self.shape == "zipf" else np.ones(self.names)
-        starts = rng.random(rows) < (1 / BURST if self.shape == "bursts" else 1.0)
+        """Draw rows with a name and a number."""
+        shares = (
+            1 / np.arange(1, self.names + 1) if self.distribution == "zipf" else np.ones(self.names)
+        )
+        starts = rng.random(rows) < (1 / BURST if self.distribution == "bursts" else 1.0)
         starts[0] = True
         drawn = rng.choice(self.names, int(starts.sum()), p=shares / shares.sum())
         names = np.array([f"name {i}" for i in range(self.names)])
         return pl.DataFrame({COLUMN: names[drawn[np.cumsum(starts) - 1]], "x": rng.random(rows)})
 
-    def known(self, rng: np.random.Generator) -> Reference:
-        """A reference, whose predictions are of no interest."""
+    def make_reference(self, rng: np.random.Generator) -> Reference:
+        """Draw a reference; its predictions aren't used."""
         rows = self.draw(self.reference, rng)
         kinds = {COLUMN: "category", "x": "number"}
         outputs = pl.DataFrame({"probability": rng.random(500)})
         return Reference.from_rows(rows, kinds, rows[COLUMN].head(1), outputs, "multiclass", seed=1)
 
 
-def _some(share: float, name: str) -> Any:
+def _replace_some(share: float, name: str) -> Any:
     def change(frame: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame:
         chosen = pl.Series(rng.random(frame.height) < share)
         value = pl.when(chosen).then(pl.lit(name)).otherwise(COLUMN)
@@ -74,32 +76,32 @@ def _some(share: float, name: str) -> Any:
     return change
 
 
-def _without(frame: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame:
-    """The name that is the most frequent by Zipf's law, replaced by others."""
-    names, gone = frame[COLUMN].to_numpy(), "name 0"
-    rest = names[names != gone]
+def _remove_most_frequent(frame: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame:
+    """Replace the name that is most frequent by Zipf's law with others."""
+    names, removed = frame[COLUMN].to_numpy(), "name 0"
+    rest = names[names != removed]
     return frame.with_columns(
-        pl.Series(COLUMN, np.where(names == gone, rng.choice(rest, len(names)), names))
+        pl.Series(COLUMN, np.where(names == removed, rng.choice(rest, len(names)), names))
     )
 
 
-RARE = _some(0.1, "name 49")
-FEW, LEAST = 50, 0.05
+RARE = _replace_some(0.1, "name 49")
+MIN_NAMES, MIN_SHARE = 50, 0.05
 CHANGES = {
     "a rare name takes over 10%": RARE,
-    "a new name in 10%": _some(0.1, "quite new"),
-    "a name of 5% or more vanishes": _without,
+    "a new name in 10%": _replace_some(0.1, "quite new"),
+    "a name of 5% or more vanishes": _remove_most_frequent,
 }
 
 
-def judged(
+def drift_reports(
     case: Case, windows: int, seed: int, *, joint: bool = False, change: Any = None
 ) -> Iterator[DriftReport]:
-    """Reports of windows of a case, undisturbed or changed."""
+    """Yield drift reports of undisturbed or changed windows."""
     rng = np.random.default_rng([seed, case.names, case.reference, case.window])
     for number in range(windows):
-        if not number % EACH:
-            reference = case.known(rng)
+        if not number % WINDOWS_PER_REFERENCE:
+            reference = case.make_reference(rng)
         frame = case.draw(case.window, rng)
         if change is not None:
             frame = change(frame, rng)
@@ -111,49 +113,51 @@ def judged(
         )
 
 
-def _row(job: tuple[Case, int, bool]) -> dict[str, Any]:
+def _measure_case(job: tuple[Case, int, bool]) -> dict[str, Any]:
     case, windows, joint = job
-    reports = list(judged(case, windows, 1, joint=joint))
+    reports = list(drift_reports(case, windows, 1, joint=joint))
     columns = [next(c for c in r.columns if c.column == COLUMN) for r in reports]
-    found = {
+    row = {
         **vars(case),
         "p < 0.01": _percent([(c.p_value or 0.0) < 0.01 for c in columns]),
         "large": _percent([(c.js or 0.0) >= 0.1 for c in columns]),
         "alarm": _percent([bool(r.alarms) for r in reports]),
     }
     for name, change in CHANGES.items():
-        if change is _without and (case.shape != "zipf" or _first(case) < LEAST):
+        if change is _remove_most_frequent and (
+            case.distribution != "zipf" or _largest_share(case) < MIN_SHARE
+        ):
             continue
-        if change is RARE and case.names < FEW:
+        if change is RARE and case.names < MIN_NAMES:
             continue
-        changed = judged(case, max(windows // 10, 5), 2, change=change)
-        found[name] = _percent([any(f.column == COLUMN for f in r.alarms) for r in changed])
-    return found
+        changed = drift_reports(case, max(windows // 10, 5), 2, change=change)
+        row[name] = _percent([any(f.column == COLUMN for f in r.alarms) for r in changed])
+    return row
 
 
-def _first(case: Case) -> float:
+def _largest_share(case: Case) -> float:
     return float(1 / np.sum(1 / np.arange(1, case.names + 1)))
 
 
-def _percent(hits: list[bool]) -> float:
-    return round(100 * sum(hits) / len(hits), 1)
+def _percent(outcomes: list[bool]) -> float:
+    return round(100 * sum(outcomes) / len(outcomes), 1)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--windows", type=int, default=200)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--joint", action="store_true", help="with the model of the joint drift")
-    parser.add_argument("--quick", action="store_true", help="a part of the table")
-    given = parser.parse_args()
-    sizes = QUICK if given.quick else (NAMES, SHAPES, REFERENCES, WINDOWS)
-    jobs = [(Case(*of), given.windows, given.joint) for of in product(*sizes)]
+    parser.add_argument("--joint", action="store_true", help="also test for joint drift")
+    parser.add_argument("--quick", action="store_true", help="only a part of the table")
+    args = parser.parse_args()
+    sizes = QUICK_SIZES if args.quick else (NAMES, DISTRIBUTIONS, REFERENCES, WINDOWS)
+    jobs = [(Case(*values), args.windows, args.joint) for values in product(*sizes)]
     rows = []
-    with ProcessPoolExecutor(given.workers) as pool:
-        for row in pool.map(_row, jobs):
+    with ProcessPoolExecutor(args.workers) as pool:
+        for row in pool.map(_measure_case, jobs):
             rows.append(row)
             sys.stderr.write(f"{json.dumps(row)}\n")
-    summary: dict[str, Any] = {"windows": given.windows * len(rows)}
+    summary: dict[str, Any] = {"windows": args.windows * len(rows)}
     for key in ("p < 0.01", "large", "alarm"):
         shares = [row[key] for row in rows]
         summary[key] = {"mean": round(float(np.mean(shares)), 2), "most": max(shares)}
@@ -162,7 +166,9 @@ def main() -> None:
             size: [row[key] for row in rows if key in row and row["window"] == size]
             for size in sorted({row["window"] for row in rows})
         }
-        summary[key] = {size: round(float(np.mean(of)), 1) for size, of in by_size.items() if of}
+        summary[key] = {
+            size: round(float(np.mean(values)), 1) for size, values in by_size.items() if values
+        }
     print(json.dumps({"summary": summary, "rows": rows}, indent=1))
 
 

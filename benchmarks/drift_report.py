@@ -1,10 +1,10 @@
-"""One side of the drift reports that monitoring.py compares: a process of its own.
+"""The drift reports that monitoring.py compares, each in its own process.
 
-    python drift_report.py rows ROWS SEED OUT            makes a log of 30 columns (Parquet)
-    python drift_report.py reference ROWS OUT            the reference profile, as register makes it
+    python drift_report.py rows ROWS SEED OUT            writes a log of 30 columns (Parquet)
+    python drift_report.py reference ROWS OUT            writes the reference profile
     python drift_report.py ours|evidently|nannyml LOG REFERENCE OUT
 
-The peers run in venvs of their own, so that a side imports only what it needs.
+Each peer has its own venv, so that a side imports only what it needs.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ import json
 import sys
 from pathlib import Path
 
-GROUP = 100_000
+ROW_GROUP = 100_000
 BATCH = 250_000
 
 
 def rows(count: str, seed: str, out: str) -> None:
-    """22 numbers of several shapes, some missing, four categories, four booleans."""
+    """Write 22 numbers of several distributions, four categories and four booleans."""
     import numpy as np
     import polars as pl
     import pyarrow.parquet as pq
 
     rng = np.random.default_rng(int(seed))
     writer = None
-    for start in range(0, int(count), 5 * GROUP):
-        n = min(5 * GROUP, int(count) - start)
+    for start in range(0, int(count), 5 * ROW_GROUP):
+        n = min(5 * ROW_GROUP, int(count) - start)
         columns = {f"normal{i}": rng.normal(i, 1 + i / 4, n) for i in range(10)}
         columns |= {f"skewed{i}": rng.lognormal(i / 3, 1, n) for i in range(6)}
         columns |= {f"count{i}": rng.integers(0, 10 ** (i + 1), n) for i in range(4)}
@@ -40,13 +40,13 @@ def rows(count: str, seed: str, out: str) -> None:
         frame = pl.DataFrame(columns).with_columns(pl.col("gaps0", "gaps1").fill_nan(None))
         table = frame.to_arrow()
         writer = writer or pq.ParquetWriter(out, table.schema, compression="zstd")
-        writer.write_table(table, row_group_size=GROUP)
+        writer.write_table(table, row_group_size=ROW_GROUP)
     if writer is not None:
         writer.close()
 
 
 def reference(log: str, out: str) -> None:
-    """The profile of the reference's rows; their first column stands for the predictions."""
+    """Write the profile of the reference's rows; one of their columns serves as predictions."""
     import polars as pl
 
     from mlops_cli.drift.reference import Reference
@@ -57,54 +57,54 @@ def reference(log: str, out: str) -> None:
         name: "boolean" if t == pl.Boolean else "category" if t == pl.String else "number"
         for name, t in frame.schema.items()
     }
-    made = Reference.from_rows(frame, kinds, frame["flag0"], frame.select("normal0"), "binary")
-    Path(out).write_text(reference_text(made))
+    profile = Reference.from_rows(frame, kinds, frame["flag0"], frame.select("normal0"), "binary")
+    Path(out).write_text(reference_text(profile))
 
 
 def ours(log: str, profile: str, out: str) -> None:
-    """The log in batches, compared with a profile; joint drift too."""
+    """Compare the log, in batches, with the reference profile; joint drift is included."""
     import polars as pl
 
     from mlops_cli.data.atomic_files import read_json
     from mlops_cli.drift.compare import compare
     from mlops_cli.drift.reference import Reference
 
-    known = Reference.from_json(read_json(Path(profile)))
+    reference = Reference.from_json(read_json(Path(profile)))
     batches = pl.scan_parquet(log).collect_batches(chunk_size=BATCH, maintain_order=True)
-    report = compare(known, inputs=known.inputs.profile_batches(batches))
+    report = compare(reference, inputs=reference.inputs.profile_batches(batches))
     Path(out).write_text(json.dumps(report.to_json()))
 
 
 def evidently(log: str, reference_log: str, out: str) -> None:
-    """Its preset of data drift, with its own choice of tests."""
+    """Evidently's preset of data drift, with its own choice of tests."""
     import pandas as pd
     from evidently import DataDefinition, Dataset, Report
     from evidently.presets import DataDriftPreset
 
-    current, known = pd.read_parquet(log), pd.read_parquet(reference_log)
-    names = [c for c in known if known[c].dtype.kind in "fi"]
+    current, reference_rows = pd.read_parquet(log), pd.read_parquet(reference_log)
+    names = [c for c in reference_rows if reference_rows[c].dtype.kind in "fi"]
     definition = DataDefinition(
-        numerical_columns=names, categorical_columns=[c for c in known if c not in names]
+        numerical_columns=names, categorical_columns=[c for c in reference_rows if c not in names]
     )
-    sides = [Dataset.from_pandas(f, data_definition=definition) for f in (current, known)]
+    sides = [Dataset.from_pandas(f, data_definition=definition) for f in (current, reference_rows)]
     Path(out).write_text(Report([DataDriftPreset()]).run(*sides).json())
 
 
 def nannyml(log: str, reference_log: str, out: str) -> None:
-    """Its univariate drift in one chunk, by distances as above; no joint drift."""
+    """NannyML's univariate drift in one chunk, by distances; without joint drift."""
     import nannyml as nml
     import pandas as pd
 
-    current, known = pd.read_parquet(log), pd.read_parquet(reference_log)
-    flags = {c: str for c in known if known[c].dtype.kind == "b"}
-    current, known = current.astype(flags), known.astype(flags)
+    current, reference_rows = pd.read_parquet(log), pd.read_parquet(reference_log)
+    flags = {c: str for c in reference_rows if reference_rows[c].dtype.kind == "b"}
+    current, reference_rows = current.astype(flags), reference_rows.astype(flags)
     calculator = nml.UnivariateDriftCalculator(
-        column_names=list(known),
+        column_names=list(reference_rows),
         continuous_methods=["wasserstein"],
         categorical_methods=["jensen_shannon"],
         chunk_size=len(current),
     )
-    calculator.fit(known)
+    calculator.fit(reference_rows)
     calculator.calculate(current).to_df().to_json(out)
 
 

@@ -1,12 +1,12 @@
-"""Estimated against realised ROC AUC, for the flights of each month after a model's data end.
+"""Comparison of estimated and realised ROC AUC on the flights of the months after a data clock.
 
     python benchmarks/estimates.py [FOLDER]
 
-For each data clock from May to December 2013 a model is fitted with the settings of
-`models/tuning` on what lies more than a month before it, evaluated on the month before it, and
-judged on up to three months after it as `mlops monitor` does: once without labels, for the
-estimate, and whether it says that it can be trusted; and with them, for the truth. FOLDER is where
-the whole year's feature table is made (a temporary one by default).
+For each data clock from May to December 2013, a model is fitted with the settings of
+`models/tuning` on the flights that are more than a month older than the clock, and evaluated on the
+month before the clock. It is then monitored on up to three months after the clock as by `mlops
+monitor`: without labels for the estimate and whether it can be trusted, and with labels for the
+realised value. FOLDER holds the feature table of the whole year (by default a temporary folder).
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ from mlops_cli.params.monitoring import Monitor
 ROOT = Path(__file__).resolve().parent.parent
 AUC = METRICS["roc_auc"]
 LABELS = LabelCodec("binary", (False, True))
-AHEAD = 3
+MONTHS_AHEAD = 3
 
 
 def month(number: int) -> dt.datetime:
     return dt.datetime(2013 + (number - 1) // 12, (number - 1) % 12 + 1, 1, tzinfo=dt.UTC)
 
 
-def year(folder: Path) -> pl.DataFrame:
-    """Every flight's features as of the moment of prediction, from the pipeline's own stages."""
+def load_features(folder: Path) -> pl.DataFrame:
+    """Compute the features of all flights of the year with the pipeline's stages."""
     layout = Layout(folder)
     if not layout.features.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -59,20 +59,23 @@ def year(folder: Path) -> pl.DataFrame:
     return table.cast({pl.Categorical: pl.String})
 
 
-def between(table: pl.DataFrame, low: int, high: int) -> pl.DataFrame:
+def rows_of_months(table: pl.DataFrame, low: int, high: int) -> pl.DataFrame:
     return table.filter(pl.col(TIME).is_between(month(low), month(high), closed="left"))
 
 
 class Model:
-    """Fitted with what is known at a clock, and evaluated on the month before it."""
+    """A model fitted on the data before a clock, and evaluated on the month before it."""
 
     def __init__(self, table: pl.DataFrame, kinds: dict[str, str], best: Any, clock: int) -> None:
-        known, test = between(table, 1, clock - 1), between(table, clock - 1, clock)
-        self._encoder = Encoder.fit(known, kinds)
+        training, test = (
+            rows_of_months(table, 1, clock - 1),
+            rows_of_months(table, clock - 1, clock),
+        )
+        self._encoder = Encoder.fit(training, kinds)
         self._fitted = FAMILIES[best["family"]].fit(
             FitRequest(
-                self._encoder.transform(known),
-                known[TARGET].cast(pl.Int64).to_numpy(),
+                self._encoder.transform(training),
+                training[TARGET].cast(pl.Int64).to_numpy(),
                 TaskInfo("binary", 2, self._encoder.categorical),
                 best["settings"],
                 seed=0,
@@ -80,25 +83,27 @@ class Model:
             )
         )
         y, p = test[TARGET].cast(pl.Int64).to_numpy(), self.predict(test)
-        found = compare(
+        comparison = compare(
             [AUC], y, {"model": p, "constant": np.full_like(p, 0.5)},
             Bootstrap(100, 0.95, 0),
         )  # fmt: skip
         curves = reliability_curves(y, p, ["False", "True"])
-        proofs = validate_estimates([AUC], y, p, curves, seed=0)
+        errors = validate_estimates([AUC], y, p, curves, seed=0)
         evaluation = {
             "metrics": ["roc_auc"],
             "confidence": 0.95,
             "rows": len(y),
             "window": {"first": test[TIME][0].isoformat(), "last": test[TIME][-1].isoformat()},
             "reliability": curves,
-            "estimates": {name: proof.to_json() for name, proof in proofs.items()},
+            "estimates": {name: error.to_json() for name, error in errors.items()},
         }
         figures = {
-            name: {m: interval.rounded() for m, interval in of.items()}
-            for name, of in found.figures.items()
+            name: {m: interval.rounded() for m, interval in intervals.items()}
+            for name, intervals in comparison.figures.items()
         }
-        self.basis = Baseline(LABELS, kinds, [AUC], figures, evaluation, trained_until=month(clock))
+        self.baseline = Baseline(
+            LABELS, kinds, [AUC], figures, evaluation, trained_until=month(clock)
+        )
 
     def predict(self, rows: pl.DataFrame) -> Any:
         """Probabilities (n, 2)."""
@@ -106,40 +111,43 @@ class Model:
 
 
 def main(folder: Path) -> None:
-    table = year(folder)
+    table = load_features(folder)
     content = json.loads((folder / "data" / "program.json").read_text(encoding="utf-8"))
     kinds = content["features"]
     best = json.loads((ROOT / "models" / "tuning" / "best.json").read_text(encoding="utf-8"))
-    print("clock  month  evaluated  realised  estimated                 error   trusted  found")
-    outside = 0
+    print("clock  month  evaluated  realised  estimated                 error   trusted  findings")
+    misses = 0
     for clock in range(5, 13):
-        model, former = Model(table, kinds, best, clock), None
-        for number in range(clock, min(clock + AHEAD, 13)):
-            rows = between(table, number, number + 1)
+        model, last_check = Model(table, kinds, best, clock), None
+        for number in range(clock, min(clock + MONTHS_AHEAD, 13)):
+            rows = rows_of_months(table, number, number + 1)
             p, features = model.predict(rows), rows.select(list(kinds))
-            blind = Window.from_frames(model.basis, rows[TIME], features, p)
-            seen = Window.from_frames(model.basis, rows[TIME], features, p, rows[TARGET])
+            unlabelled_window = Window.from_frames(model.baseline, rows[TIME], features, p)
+            labelled_window = Window.from_frames(
+                model.baseline, rows[TIME], features, p, rows[TARGET]
+            )
             estimate = evaluate_window(
-                blind, model.basis, Monitor(), previous_check=former
+                unlabelled_window, model.baseline, Monitor(), previous_check=last_check
             ).results["estimate"]
-            told = evaluate_window(seen, model.basis, Monitor())
-            former = told.results["estimate"]["check"]
-            guess, real = estimate["figures"]["roc_auc"], former["realised"]
-            error = guess["value"] - real
-            outside += abs(error) > 0.02 and estimate["trusted"]
-            evaluated = model.basis.figures["model"]["roc_auc"]["value"]
+            report = evaluate_window(labelled_window, model.baseline, Monitor())
+            last_check = report.results["estimate"]["check"]
+            estimated, realised = estimate["figures"]["roc_auc"], last_check["realised"]
+            error = estimated["value"] - realised
+            misses += abs(error) > 0.02 and estimate["trusted"]
+            evaluated = model.baseline.figures["model"]["roc_auc"]["value"]
             print(
-                f"{month(clock):%b}    {month(number):%b}    {evaluated:.4f}     {real:.4f}    "
-                f"{guess['value']:.4f} [{guess['low']:.4f}, {guess['high']:.4f}]  {error:+.4f} "
-                f"  {'yes' if estimate['trusted'] else 'no':<7}  {' '.join(told.problems) or '-'}",
+                f"{month(clock):%b}    {month(number):%b}    {evaluated:.4f}     {realised:.4f}    "
+                f"{estimated['value']:.4f} [{estimated['low']:.4f}, {estimated['high']:.4f}]  "
+                f"{error:+.4f}   {'yes' if estimate['trusted'] else 'no':<7}  "
+                f"{' '.join(report.problems) or '-'}",
                 flush=True,
             )
-    print(f"trusted and off by more than 0.02: {outside}")
+    print(f"trusted estimates with an error above 0.02: {misses}")
 
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
         main(Path(sys.argv[1]).resolve())
     else:
-        with tempfile.TemporaryDirectory() as made:
-            main(Path(made))
+        with tempfile.TemporaryDirectory() as folder_name:
+            main(Path(folder_name))

@@ -1,8 +1,8 @@
-"""Whether generated requests break the service, or make it answer what its document doesn't say.
+"""Fuzz test of the service with requests that schemathesis generates from the OpenAPI document.
 
-Needs schemathesis (`pip install '.[fuzz]'` in this clone), and a project whose pipeline has run
-(`make run`). Serves the last run's model, sends it requests that schemathesis makes from the
-OpenAPI document, right ones and wrong ones, and compares known answers before and after.
+The test needs schemathesis (`pip install '.[fuzz]'` in this clone), and a project whose pipeline
+has run (`make run`). It serves the last run's model, sends valid and invalid requests, and compares
+the predictions of 200 rows before and after.
 
     python benchmarks/fuzz.py                   # 20,000 requests
     python benchmarks/fuzz.py --requests 500 --jobs 1
@@ -24,7 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from under_test import BIN, ROOT, bodies, memory, serving
+from service_process import BIN, ROOT, resident_megabytes, run_service, write_request_bodies
 
 from mlops_cli.errors import install_hint
 
@@ -32,7 +32,7 @@ PORT = 3831
 URL = f"http://127.0.0.1:{PORT}"
 SHARES = (("/predict", True, 0.4), ("/predict", False, 0.2), ("/feedback", True, 0.15),
           ("/feedback", False, 0.25))  # fmt: skip
-"""Path, whether requests are by the document, and which part of all they are."""
+"""Path, whether its requests are valid, and their share of all requests."""
 
 
 def main() -> None:
@@ -40,84 +40,87 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=20_000)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
-    given = parser.parse_args()
+    args = parser.parse_args()
     try:
-        import schemathesis  # noqa: F401 - only the parts need it
+        import schemathesis  # noqa: F401 - imported again in the child processes
     except ModuleNotFoundError:
         sys.exit(f"schemathesis is not installed. {install_hint('fuzz')}")
     with tempfile.TemporaryDirectory(prefix="fuzz-") as name:
         folder = Path(name)
-        rows = bodies(folder)[:200]
-        with serving(folder, ROOT, PORT, folder / "events.sqlite", "--workspace") as service:
-            before, used, begun = predicted(rows), memory(service), time.monotonic()
-            failed = systematic(folder)
-            parts = [(*share, seed) for seed in range(given.jobs) for share in SHARES]
-            count = partial(generated, given.requests / given.jobs, given.seed)
-            with ProcessPoolExecutor(given.jobs) as pool:
-                for found in pool.map(count, parts):
-                    failed += found
-            spent, codes = time.monotonic() - begun, by_code()
-            alive, same = service.poll() is None, predicted(rows) == before
-            print(f"{sum(codes.values()):,} requests in {spent:.0f} s, by status: {codes}")
-            print(f"service alive: {alive}; {len(rows)} known rows answered as before: {same}; "
-                  f"memory {used:.0f} MB before, {memory(service):.0f} MB after")  # fmt: skip
-    print(f"{sum(failed.values())} requests with faults")
-    for text, times in failed.most_common(20):
-        print(f"{times} times: {text}")
-    sys.exit(1 if failed or not alive or not same else 0)
+        rows = write_request_bodies(folder)[:200]
+        with run_service(folder, ROOT, PORT, folder / "events.sqlite", "--workspace") as service:
+            responses_before, memory_before = predict(rows), resident_megabytes(service)
+            started = time.monotonic()
+            failures = run_examples(folder)
+            request_kinds = [(*share, seed) for seed in range(args.jobs) for share in SHARES]
+            run = partial(run_generated, args.requests / args.jobs, args.seed)
+            with ProcessPoolExecutor(args.jobs) as pool:
+                for job_failures in pool.map(run, request_kinds):
+                    failures += job_failures
+            seconds, statuses = time.monotonic() - started, count_statuses()
+            alive, same = service.poll() is None, predict(rows) == responses_before
+            print(f"{sum(statuses.values()):,} requests in {seconds:.0f} s, by status: {statuses}")
+            print(
+                f"service alive: {alive}; same predictions for {len(rows)} rows: {same}; memory "
+                f"{memory_before:.0f} MB before, {resident_megabytes(service):.0f} MB after"
+            )
+    print(f"{sum(failures.values())} requests with faults")
+    for text, count in failures.most_common(20):
+        print(f"{count} times: {text}")
+    sys.exit(1 if failures or not alive or not same else 0)
 
 
-def systematic(folder: Path) -> collections.Counter[str]:
-    """Each path with its examples, the limits of each value, and methods that it doesn't take."""
-    words = [str(BIN / "st"), "run", f"{URL}/docs.json", "--phases", "examples,coverage",
+def run_examples(folder: Path) -> collections.Counter[str]:
+    """Send examples, boundary values and wrong methods to each path."""
+    command = [str(BIN / "st"), "run", f"{URL}/docs.json", "--phases", "examples,coverage",
              "--continue-on-failure", "--no-color", "--exclude-checks",
              "positive_data_acceptance,negative_data_rejection"]  # fmt: skip
-    found = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False).stdout
-    said = re.search(r"Test cases:\n +(.+)", found)
-    print(f"examples and limits: {said[1] if said else found[-3000:]}", flush=True)
-    if said and "failed" not in said[1]:
+    output = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False).stdout
+    summary = re.search(r"Test cases:\n +(.+)", output)
+    print(f"examples and limits: {summary[1] if summary else output[-3000:]}", flush=True)
+    if summary and "failed" not in summary[1]:
         return collections.Counter()
-    return collections.Counter([found[max(found.find("= FAILURES ="), 0) :][:5_000]])
+    return collections.Counter([output[max(output.find("= FAILURES ="), 0) :][:5_000]])
 
 
-def generated(
-    requests: float, seed: int, part: tuple[str, bool, float, int]
+def run_generated(
+    requests: float, seed: int, request_kind: tuple[str, bool, float, int]
 ) -> collections.Counter[str]:
-    """Requests to one path, drawn from its schema or from what breaks it."""
+    """Send generated requests to one path, valid or invalid by its schema."""
     import schemathesis
     from hypothesis import HealthCheck, Phase, given, settings
-    from hypothesis import seed as seeded
+    from hypothesis import seed as with_seed
     from schemathesis.generation import GenerationMode
 
-    path, right, share, job = part
-    mode = GenerationMode.POSITIVE if right else GenerationMode.NEGATIVE
+    path, valid, share, job = request_kind
+    mode = GenerationMode.POSITIVE if valid else GenerationMode.NEGATIVE
     schema = schemathesis.openapi.from_url(f"{URL}/docs.json")
-    failed: collections.Counter[str] = collections.Counter()
+    failures: collections.Counter[str] = collections.Counter()
 
-    def ask(case: Any) -> None:
+    def send(case: Any) -> None:
         try:
-            case.validate_response(case.call(base_url=URL), excluded_checks=disputable())
+            case.validate_response(case.call(base_url=URL), excluded_checks=excluded_checks())
         except Exception as error:  # noqa: BLE001 - each is counted, whatever it is
-            failed[f"{path}: {error!s}"[:3_000]] += 1
+            failures[f"{path}: {error!s}"[:3_000]] += 1
 
-    chosen = settings(
+    test_settings = settings(
         max_examples=round(requests * share), phases=[Phase.generate], database=None, deadline=None,
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     strategy = schema[path]["POST"].as_strategy(generation_mode=mode)
-    seeded(1_000 * seed + job)(chosen(given(strategy)(ask)))()
-    return failed
+    with_seed(1_000 * seed + job)(test_settings(given(strategy)(send)))()
+    return failures
 
 
-def disputable() -> list[Any]:
-    """Checks that a row is scored if its types are right, or refused if not: policies decide."""
+def excluded_checks() -> list[Any]:
+    """Checks that don't apply, because policies decide whether a row is scored or refused."""
     from schemathesis.specs.openapi import checks
 
     return [checks.positive_data_acceptance, checks.negative_data_rejection]
 
 
-def predicted(rows: list[dict[str, object]]) -> list[Any]:
-    """What rows are answered, without the ids."""
+def predict(rows: list[dict[str, object]]) -> list[Any]:
+    """Predict rows; return the predictions without their ids."""
     request = urllib.request.Request(  # noqa: S310 - our own
         f"{URL}/predict", json.dumps(rows).encode(), {"content-type": "application/json"}
     )
@@ -125,13 +128,13 @@ def predicted(rows: list[dict[str, object]]) -> list[Any]:
     return [{k: v for k, v in p.items() if k != "id"} for p in answer["predictions"]]
 
 
-def by_code() -> dict[str, int]:
-    """Status code -> requests, as the service counts them."""
+def count_statuses() -> dict[str, int]:
+    """Number of requests by status code, from the service's metrics."""
     text = urllib.request.urlopen(f"{URL}/metrics", timeout=60).read().decode()  # noqa: S310
-    found: collections.Counter[str] = collections.Counter()
+    counts: collections.Counter[str] = collections.Counter()
     for code, count in re.findall(r'mlops_requests_total{code="(\d+)".*} (\d+)', text):
-        found[code] += int(count)
-    return dict(sorted(found.items()))
+        counts[code] += int(count)
+    return dict(sorted(counts.items()))
 
 
 if __name__ == "__main__":

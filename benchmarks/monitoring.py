@@ -1,11 +1,11 @@
-"""Drift: its speed against Evidently's and NannyML's, false alarms, faults found, and delay.
+"""Drift: speed compared with Evidently and NannyML, false alarms, detected faults, and delay.
 
     python benchmarks/monitoring.py [--only speed alarms faults delay] [--rows 1000000 10000000]
 
-The peers are installed from PyPI, each in a venv of its own. Evidently 0.7.23 does not import
-beside pandas 3, so pandas 2 is pinned there. All sides read the same Parquet file and write JSON;
-ours begins with the reference profile, as it lies in a bundle, theirs with the reference's rows.
-CPU seconds stand beside the time, as the time says little on a machine that is busy otherwise.
+The peers are installed from PyPI, each into its own venv. Evidently 0.7.23 doesn't import with
+pandas 3, so pandas 2 is pinned there. All sides read the same Parquet file and write JSON. Our side
+starts with the reference profile, as in a bundle, the peers with the reference's rows. CPU seconds
+are measured too, because the time depends on what else the machine does.
 """
 
 from __future__ import annotations
@@ -21,99 +21,111 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-SIDE = HERE / "drift_report.py"
+SCRIPT = HERE / "drift_report.py"
 REFERENCE_ROWS = 200_000
 PEERS = {
     "evidently": ("evidently==0.7.23", "pandas<3", "pyarrow"),
-    # It imports statsmodels, which it doesn't ask for.
+    # It imports statsmodels, which isn't among its requirements.
     "nannyml": ("nannyml", "statsmodels", "pandas<3", "pyarrow"),
 }
 PARTS = ("speed", "alarms", "faults", "delay")
-_UNIT = 2**20 if sys.platform == "darwin" else 2**10
+_MEMORY_UNIT = 2**20 if sys.platform == "darwin" else 2**10
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 10_000_000])
-    parser.add_argument("--peer-rows", type=int, default=10_000_000, help="at most, for the peers")
+    parser.add_argument(
+        "--peer-rows", type=int, default=10_000_000, help="largest log for the peers"
+    )
     parser.add_argument("--windows", type=int, default=500)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
-    given = parser.parse_args()
-    found: dict[str, Any] = {}
-    if "speed" in given.only:
-        found["speed"] = speed(given.rows, given.peer_rows)
-    if "alarms" in given.only:
+    args = parser.parse_args()
+    results: dict[str, Any] = {}
+    if "speed" in args.only:
+        results["speed"] = speed(args.rows, args.peer_rows)
+    if "alarms" in args.only:
         from drift_alarms import false_alarms
 
-        found["alarms"] = false_alarms(given.windows, given.workers)
-    if "faults" in given.only:
-        from drift_faults import found_faults
+        results["alarms"] = false_alarms(args.windows, args.workers)
+    if "faults" in args.only:
+        from drift_faults import detect_faults
 
-        faults = found_faults()
-        hits = sum(f["found"] for f in faults)
-        found["faults"] = {"found": f"{hits} of {len(faults)}", "each": faults}
-    if "delay" in given.only:
-        from drift_delay import by_month, delays, reference, year
+        faults = detect_faults()
+        detected = sum(f["detected"] for f in faults)
+        results["faults"] = {"detected": f"{detected} of {len(faults)}", "each": faults}
+    if "delay" in args.only:
+        from drift_delay import (
+            alarms_by_period,
+            build_reference,
+            detection_delays,
+            features_of_2013,
+        )
 
-        frame, kinds = year()
-        known = reference(frame, kinds)
-        found["delay"] = {"flights": by_month(frame, known), "faults": delays(frame, known)}
-    print(json.dumps(found, indent=2, ensure_ascii=False))
+        frame, kinds = features_of_2013()
+        reference = build_reference(frame, kinds)
+        results["delay"] = {
+            "flights": alarms_by_period(frame, reference),
+            "faults": detection_delays(frame, reference),
+        }
+    print(json.dumps(results, indent=2, ensure_ascii=False))
 
 
 def speed(sizes: list[int], peer_rows: int) -> list[dict[str, Any]]:
-    """Each side on each size, one after the other, and how many times ours is faster."""
-    measured = []
+    """Run each side on each size; also return the peers' costs over ours."""
+    measurements = []
     with tempfile.TemporaryDirectory(prefix="monitoring-") as name:
         folder = Path(name)
-        peers = {peer: python for peer in PEERS if (python := _installed(peer, folder))}
-        known, profile = folder / "reference.parquet", folder / "profile.json"
-        _run(sys.executable, "rows", str(REFERENCE_ROWS), "1", str(known))
-        _run(sys.executable, "reference", str(known), str(profile))
+        peers = {peer: python for peer in PEERS if (python := _install(peer, folder))}
+        reference_rows, profile = folder / "reference.parquet", folder / "profile.json"
+        _run(sys.executable, "rows", str(REFERENCE_ROWS), "1", str(reference_rows))
+        _run(sys.executable, "reference", str(reference_rows), str(profile))
         for rows in sizes:
             log, out = folder / "log.parquet", folder / "out.json"
             _run(sys.executable, "rows", str(rows), "2", str(log))
             sides = {"ours": _run(sys.executable, "ours", str(log), str(profile), str(out))}
             for peer, python in peers.items():
                 if rows <= peer_rows:
-                    sides[peer] = _run(python, peer, str(log), str(known), str(out))
+                    sides[peer] = _run(python, peer, str(log), str(reference_rows), str(out))
             ratios = {
                 peer: {unit: round(side[unit] / sides["ours"][unit], 1) for unit in side}
                 for peer, side in sides.items()
                 if peer != "ours"
             }
-            measured.append({"rows": rows, **sides, "over ours": ratios})
-    return measured
+            measurements.append({"rows": rows, **sides, "over ours": ratios})
+    return measurements
 
 
-def _installed(peer: str, folder: Path) -> str | None:
-    """A Python with the peer; None, and why, if it can't be had here."""
-    place = folder / peer
-    python = str(place / "bin" / "python")
+def _install(peer: str, folder: Path) -> str | None:
+    """Install a peer and return its Python; print the error and return None if that fails."""
+    venv = folder / peer
+    python = str(venv / "bin" / "python")
     steps = (
-        [sys.executable, "-m", "venv", str(place)],
+        [sys.executable, "-m", "venv", str(venv)],
         [python, "-m", "pip", "install", "--quiet", *PEERS[peer]],
-        # The first import of all modules is not what is measured.
+        # Compiles the modules, so that this isn't measured.
         [python, "-c", f"import {peer}"],
     )
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     for step in steps:
-        done = subprocess.run(step, check=False, capture_output=True, text=True, env=environment)
-        if done.returncode:
-            last = done.stderr.strip().splitlines()[-1:]
-            sys.stderr.write(f"{peer} is left out: {' '.join(last)}\n")
+        completed = subprocess.run(
+            step, check=False, capture_output=True, text=True, env=environment
+        )
+        if completed.returncode:
+            last_line = completed.stderr.strip().splitlines()[-1:]
+            sys.stderr.write(f"{peer} is skipped: {' '.join(last_line)}\n")
             return None
     return python
 
 
 def _run(python: str, side: str, *arguments: str) -> dict[str, float]:
-    """Time, CPU seconds and peak memory of one side's process."""
+    """Run one side; return time, CPU seconds and peak memory of its process."""
     sys.stderr.write(f"{side} {' '.join(Path(a).name for a in arguments)}\n")
     start = time.perf_counter()
-    # Neither of the peers shall tell anybody.
-    quiet = {**os.environ, "DO_NOT_TRACK": "1", "NML_DISABLE_USAGE_LOGGING": "1"}
-    child = subprocess.Popen([python, str(SIDE), side, *arguments], env=quiet)
+    # Turns off the peers' usage reports.
+    environment = {**os.environ, "DO_NOT_TRACK": "1", "NML_DISABLE_USAGE_LOGGING": "1"}
+    child = subprocess.Popen([python, str(SCRIPT), side, *arguments], env=environment)
     _, status, usage = os.wait4(child.pid, 0)
     seconds = time.perf_counter() - start
     child.returncode = os.waitstatus_to_exitcode(status)
@@ -122,7 +134,7 @@ def _run(python: str, side: str, *arguments: str) -> dict[str, float]:
     return {
         "seconds": round(seconds, 2),
         "CPU seconds": round(usage.ru_utime + usage.ru_stime, 2),
-        "megabytes": round(usage.ru_maxrss * _UNIT / 2**20),
+        "megabytes": round(usage.ru_maxrss * _MEMORY_UNIT / 2**20),
     }
 
 

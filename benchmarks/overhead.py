@@ -1,7 +1,7 @@
-"""What the tool adds: start-up, a run with nothing to do, and the whole pipeline on flights.
+"""Overhead of the tool: start-up, a run with nothing to do, and the whole pipeline on flights.
 
-Everything runs in clones of the repository in a temporary folder, with no cache to begin with;
-what isn't committed isn't measured.
+Everything runs in clones of the repository in a temporary folder, with an empty cache, so only
+committed code is measured.
 """
 
 from __future__ import annotations
@@ -14,71 +14,83 @@ import tempfile
 from itertools import count
 from pathlib import Path
 
-from measure import ROOT, Bar, Cost, arguments, compare, environment, once, report
+from command_timing import (
+    ROOT,
+    Comparison,
+    Cost,
+    compare,
+    environment,
+    option_parser,
+    report,
+    run_command,
+)
 
 HERE = Path(__file__).resolve().parent
 
 
 def main() -> None:
-    given = arguments(__doc__ or "").parse_args()
-    few = given.runs or (1 if given.quick else 3)
-    many = given.runs or (3 if given.quick else 9)
-    # As an installed package is, and as the first start leaves it unless Python is told not to.
+    options = option_parser(__doc__ or "").parse_args()
+    pipeline_runs = options.runs or (1 if options.quick else 3)
+    start_runs = options.runs or (3 if options.quick else 9)
+    # An installed package is compiled too.
     compileall.compile_dir(ROOT / "mlops_cli", quiet=1)
-    with tempfile.TemporaryDirectory(prefix="overhead-") as folder:
-        scratch = Path(folder)
-        bars = [_start(many)]
-        whole, scores = _whole(scratch, few)
-        # The last of the clones has just been brought up to date.
-        bars += [_nothing_to_do(scratch / f"clone-{few - 1}", many), whole]
-    report(bars, scores, as_json=given.json)
+    with tempfile.TemporaryDirectory(prefix="overhead-") as name:
+        folder = Path(name)
+        comparisons = [_compare_start(start_runs)]
+        pipeline, scores = _compare_pipeline(folder, pipeline_runs)
+        # The last clone is up to date.
+        comparisons += [
+            _compare_idle_run(folder / f"clone-{pipeline_runs - 1}", start_runs),
+            pipeline,
+        ]
+    report(comparisons, scores, as_json=options.json)
 
 
-def _start(runs: int) -> Bar:
+def _compare_start(runs: int) -> Comparison:
     return compare(
         "mlops --help / dvc --version",
-        lambda: once(["mlops", "--help"], ROOT),
-        lambda: once(["dvc", "--version"], ROOT),
+        lambda: run_command(["mlops", "--help"], ROOT),
+        lambda: run_command(["dvc", "--version"], ROOT),
         runs=runs,
         limit=1.0,
     )
 
 
-def _nothing_to_do(project: Path, runs: int) -> Bar:
+def _compare_idle_run(project: Path, runs: int) -> Comparison:
     return compare(
         "mlops run / dvc repro, nothing to do",
-        lambda: once(["mlops", "run"], project),
-        lambda: once(["dvc", "repro"], project),
+        lambda: run_command(["mlops", "run"], project),
+        lambda: run_command(["dvc", "repro"], project),
         runs=runs,
         limit=1.3,
     )
 
 
-def _whole(scratch: Path, runs: int) -> tuple[Bar, dict[str, float]]:
-    """All eight stages from an empty cache, and the straight script; with both test AUCs."""
+def _compare_pipeline(folder: Path, runs: int) -> tuple[Comparison, dict[str, float]]:
+    """Compare all eight stages, with an empty cache, and the script; return both test AUCs."""
     numbers = count(), count()
 
     def pipeline() -> Cost:
-        clone = scratch / f"clone-{next(numbers[0])}"
+        clone = folder / f"clone-{next(numbers[0])}"
         command = ["git", "clone", "--quiet", str(ROOT), str(clone)]
         subprocess.run(command, check=True, env=environment())
-        # Some outputs are in Git, so without force their stages would be up to date.
-        return once(["mlops", "run", "--force"], clone)
+        # Some outputs are in Git, so without --force their stages would not run.
+        return run_command(["mlops", "run", "--force"], clone)
 
     def script() -> Cost:
-        folder = scratch / f"straight-{next(numbers[1])}"
-        folder.mkdir()
-        return once([sys.executable, str(HERE / "straight.py"), str(folder)], ROOT)
+        output = folder / f"script-{next(numbers[1])}"
+        output.mkdir()
+        return run_command([sys.executable, str(HERE / "single_script.py"), str(output)], ROOT)
 
-    bar = compare("whole pipeline / one straight script", pipeline, script, runs=runs, limit=1.2)
+    comparison = compare("whole pipeline / one script", pipeline, script, runs=runs, limit=1.2)
     scores = {
-        "test ROC AUC of the pipeline": _auc(scratch / "clone-0" / "reports", "model"),
-        "test ROC AUC of the straight script": _auc(scratch / "straight-0", "model"),
+        "test ROC AUC of the pipeline": _auc(folder / "clone-0" / "reports", "model"),
+        "test ROC AUC of the script": _auc(folder / "script-0", "model"),
     }
-    one, other = scores.values()
-    if abs(one - other) > 0.01:
+    ours, script_score = scores.values()
+    if abs(ours - script_score) > 0.01:
         sys.exit(f"the two sides do different work: {scores}")
-    return bar, scores
+    return comparison, scores
 
 
 def _auc(folder: Path, name: str) -> float:

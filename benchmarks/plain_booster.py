@@ -1,7 +1,7 @@
-"""Predictions of flights with bare LightGBM and Polars: what `mlops predict` is held against.
+"""Predictions of flights with bare LightGBM and Polars, the baseline of `mlops predict`.
 
-Written as a practitioner would who has the model's file and its lists of categories, and puts the
-probabilities into memory. Raw flights get their features from plain_flights.py.
+A hand-written script would look like this: it has the model's file and its lists of categories, and
+keeps the probabilities in memory. plain_flights.py computes the features of raw flights.
 
     python plain_booster.py features BUNDLE FILE
     python plain_booster.py raw BUNDLE FOLDER
@@ -20,14 +20,14 @@ import polars as pl
 
 
 def predict(bundle: Path, features: pl.DataFrame) -> np.ndarray:
-    """Probabilities of a table of features."""
+    """Predict probabilities from a table of features."""
     columns = []
     for feature in json.loads((bundle / "encoder.json").read_text())["features"]:
         column = pl.col(feature["name"])
         if feature["kind"] == "category":
-            kept = feature["categories"]
-            other = len(kept) if feature["pooled"] else None
-            codes = column.replace_strict(kept, range(len(kept)), default=other)
+            categories = feature["categories"]
+            default_code = len(categories) if feature["pooled"] else None
+            codes = column.replace_strict(categories, range(len(categories)), default=default_code)
             column = pl.when(column.is_not_null()).then(codes)
         columns.append(column.cast(pl.Float64).alias(feature["name"]))
     matrix = features.select(columns).to_numpy()
@@ -36,11 +36,11 @@ def predict(bundle: Path, features: pl.DataFrame) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    what, folder, given = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
-    if what == "features":
-        table = pl.read_parquet(given)
+    input_kind, bundle_folder, source = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+    if input_kind == "features":
+        table = pl.read_parquet(source)
     else:
         names = ("flights", "weather", "planes", "airports")
-        table = plain_flights.features(*(pl.read_parquet(given / f"{n}.parquet") for n in names))
-    found = predict(folder, table)
-    print(f"{len(found)} {found.mean():.6f}")
+        table = plain_flights.features(*(pl.read_parquet(source / f"{n}.parquet") for n in names))
+    predictions = predict(bundle_folder, table)
+    print(f"{len(predictions)} {predictions.mean():.6f}")

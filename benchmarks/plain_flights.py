@@ -1,12 +1,12 @@
-"""The data half of the flights project in bare Polars: what ingest and featurize are held against.
+"""The flights' ingest and featurize in bare Polars, the baseline of these two stages.
 
-Written as a practitioner would who knows these five tables and Polars well: sums over past rows
-are differences of running sums, looked up with as-of joins; sorted events are shared between
-windows. Nothing is configurable, checked or counted.
+A hand-written script for these five tables would look like this: sums over past rows are
+differences of running sums, which as-of joins look up, and windows share sorted events. Nothing is
+configurable, checked or counted.
 
     python plain_flights.py ingest SOURCES FOLDER UNTIL
     python plain_flights.py featurize FOLDER FILE
-    python plain_flights.py agree FEATURES FILE
+    python plain_flights.py compare FEATURES FILE
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from typing import NamedTuple
 
 import polars as pl
 
-OTHERS = ("planes", "airports", "airlines")
-AT = "at"
+OTHER_TABLES = ("planes", "airports", "airlines")
+PREDICTED_AT = "at"
 
 
 class Window(NamedTuple):
-    """Aggregates of past flights that share the keys, by name."""
+    """Aggregates of past flights with the same keys, by name."""
 
     name: str
     keys: list[str]
-    known: str
+    known_at: str
     span: str
     aggregates: dict[str, str]
 
 
 WINDOWS = [
-    Window(name, keys.split(), known, span, dict(pair.split(":") for pair in aggregates.split()))
-    for name, keys, known, span, aggregates in (
+    Window(name, keys.split(), known_at, span, dict(pair.split(":") for pair in aggregates.split()))
+    for name, keys, known_at, span, aggregates in (
         ("origin_3h", "origin", "departed", "3h", "dep_delay:mean dep_late:late departures:count"),
         ("origin_24h", "origin", "landed", "24h", "arr_delay:mean arr_late:late"),
         ("carrier_6h", "carrier", "departed", "6h", "dep_delay:mean dep_late:late"),
@@ -50,12 +50,12 @@ WINDOWS = [
         ("plane_24h", "tailnum", "departed", "24h", "dep_delay:mean worst:max flights:count"),
     )
 ]
-DELAY = {"departed": "dep_delay", "landed": "arr_delay"}
-"""What becomes known when."""
+DELAY_COLUMNS = {"departed": "dep_delay", "landed": "arr_delay"}
+"""The delay that becomes known at each time."""
 
 
-def typed_flights(flights: pl.LazyFrame) -> pl.LazyFrame:
-    """Flights with the moments at which they leave and land."""
+def parse_flights(flights: pl.LazyFrame) -> pl.LazyFrame:
+    """Parse flights, and add the times at which they depart and land."""
     hour = pl.col("time_hour").str.to_datetime("%Y-%m-%dT%H:%M:%SZ", time_zone="UTC")
     return (
         flights.with_columns(hour)
@@ -65,36 +65,45 @@ def typed_flights(flights: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
-def typed_weather(weather: pl.LazyFrame) -> pl.LazyFrame:
-    """Weather with the moment at which it is published."""
+def parse_weather(weather: pl.LazyFrame) -> pl.LazyFrame:
+    """Parse the weather, and add the time at which it is published."""
     hour = pl.col("time_hour").str.to_datetime("%Y-%m-%dT%H:%M:%SZ", time_zone="UTC")
     return weather.with_columns(hour).with_columns(
         published=pl.col("time_hour") + pl.duration(hours=1)
     )
 
 
-def cut_flights(flights: pl.LazyFrame, until: pl.Expr) -> pl.LazyFrame:
-    """Flights scheduled before the clock, without what was known only later."""
-    unknown = ~(pl.col("landed") < until)
-    gone = ~(pl.col("departed") < until)
-    late = {"arr_time": unknown, "arr_delay": unknown, "air_time": unknown, "landed": unknown}
-    late |= {"dep_time": gone, "dep_delay": gone, "departed": gone}
+def apply_data_clock(flights: pl.LazyFrame, until: pl.Expr) -> pl.LazyFrame:
+    """Keep flights scheduled before the clock, without values that became known later."""
+    not_landed = ~(pl.col("landed") < until)
+    not_departed = ~(pl.col("departed") < until)
+    hidden_columns = {
+        "arr_time": not_landed,
+        "arr_delay": not_landed,
+        "air_time": not_landed,
+        "landed": not_landed,
+    }
+    hidden_columns |= {
+        "dep_time": not_departed,
+        "dep_delay": not_departed,
+        "departed": not_departed,
+    }
     return flights.filter(pl.col("scheduled") < until).with_columns(
         pl.when(~hidden.fill_null(value=True)).then(pl.col(column)).alias(column)
-        for column, hidden in late.items()
+        for column, hidden in hidden_columns.items()
     )
 
 
 def ingest(sources: Path, folder: Path, until: str) -> None:
-    """CSV (or Parquet) to Parquet, up to the clock."""
+    """Read CSV or Parquet, apply the data clock, and write Parquet."""
     clock = pl.lit(until).str.to_datetime("%Y-%m-%d", time_zone="UTC")
     folder.mkdir(parents=True, exist_ok=True)
-    flights = cut_flights(typed_flights(_scan(sources, "flights")), clock)
+    flights = apply_data_clock(parse_flights(_scan(sources, "flights")), clock)
     flights.sink_parquet(folder / "flights.parquet")
-    weather = typed_weather(_scan(sources, "weather"))
+    weather = parse_weather(_scan(sources, "weather"))
     weather = weather.filter(pl.col("published") < clock, pl.col("time_hour") < clock)
     weather.sink_parquet(folder / "weather.parquet")
-    for name in OTHERS:
+    for name in OTHER_TABLES:
         _scan(sources, name).sink_parquet(folder / f"{name}.parquet")
 
 
@@ -107,14 +116,17 @@ def _scan(sources: Path, name: str) -> pl.LazyFrame:
 def features(
     flights: pl.DataFrame, weather: pl.DataFrame, planes: pl.DataFrame, airports: pl.DataFrame
 ) -> pl.DataFrame:
-    """Labelled flights with their features, in the order of the flights."""
+    """Compute the features of labelled flights, in their order."""
     frame = flights.with_row_index("row").filter(pl.col("arr_delay").is_not_null())
-    frame = frame.with_columns(at=pl.col("scheduled").dt.offset_by("-2h")).sort(AT)
-    frame = _joined(frame, weather, planes, airports)
-    past = {known: _past(flights, known, delay) for known, delay in DELAY.items()}
+    frame = frame.with_columns(at=pl.col("scheduled").dt.offset_by("-2h")).sort(PREDICTED_AT)
+    frame = _join(frame, weather, planes, airports)
+    past = {
+        known_at: _past_flights(flights, known_at, delay)
+        for known_at, delay in DELAY_COLUMNS.items()
+    }
     for window in WINDOWS:
-        frame = _windowed(frame, past[window.known], window)
-    frame = _worst(frame, past["departed"])
+        frame = _add_window(frame, past[window.known_at], window)
+    frame = _add_largest_delay(frame, past["departed"])
     return frame.sort("row").select(
         "row",
         "scheduled",
@@ -125,7 +137,7 @@ def features(
     )
 
 
-def _joined(
+def _join(
     frame: pl.DataFrame, weather: pl.DataFrame, planes: pl.DataFrame, airports: pl.DataFrame
 ) -> pl.DataFrame:
     aeroplanes = planes.select(
@@ -140,10 +152,10 @@ def _joined(
         .join(
             airports.select(pl.col("faa").alias("dest"), "lat", "lon", "tz"), on="dest", how="left"
         )
-        .sort(AT)
+        .sort(PREDICTED_AT)
         .join_asof(
             published,
-            left_on=AT,
+            left_on=PREDICTED_AT,
             right_on="published",
             by="origin",
             tolerance="12h",
@@ -153,12 +165,12 @@ def _joined(
     )
 
 
-def _past(flights: pl.DataFrame, known: str, delay: str) -> pl.DataFrame:
-    """Flights by the moment at which their delay is known."""
+def _past_flights(flights: pl.DataFrame, known_at: str, delay: str) -> pl.DataFrame:
+    """Flights sorted by the time at which their delay becomes known."""
     return (
-        flights.filter(pl.col(known).is_not_null())
+        flights.filter(pl.col(known_at).is_not_null())
         .select(
-            pl.max_horizontal("scheduled", known).alias("known"),
+            pl.max_horizontal("scheduled", known_at).alias("known"),
             pl.col(delay).alias("delay"),
             *("origin", "dest", "carrier", "flight", "tailnum"),
         )
@@ -166,8 +178,8 @@ def _past(flights: pl.DataFrame, known: str, delay: str) -> pl.DataFrame:
     )
 
 
-def _windowed(frame: pl.DataFrame, past: pl.DataFrame, window: Window) -> pl.DataFrame:
-    """Means, shares of late flights and counts over a span of past flights."""
+def _add_window(frame: pl.DataFrame, past: pl.DataFrame, window: Window) -> pl.DataFrame:
+    """Add means, shares of late flights and counts over a span of past flights."""
     keys = window.keys
     running = past.select(
         "known",
@@ -176,8 +188,8 @@ def _windowed(frame: pl.DataFrame, past: pl.DataFrame, window: Window) -> pl.Dat
         pl.col("delay").fill_null(0).cum_sum().over(keys).alias("total"),
         (pl.col("delay") > 15).cum_sum().over(keys).alias("late"),
     )
-    frame = frame.with_columns(pl.col(AT).dt.offset_by(f"-{window.span}").alias("from"))
-    for moment, suffix in ((AT, "_to"), ("from", "_from")):
+    frame = frame.with_columns(pl.col(PREDICTED_AT).dt.offset_by(f"-{window.span}").alias("from"))
+    for moment, suffix in ((PREDICTED_AT, "_to"), ("from", "_from")):
         frame = frame.join_asof(
             running.rename({c: c + suffix for c in ("n", "total", "late")}),
             left_on=moment,
@@ -190,27 +202,27 @@ def _windowed(frame: pl.DataFrame, past: pl.DataFrame, window: Window) -> pl.Dat
         pl.col(f"{c}_to").fill_null(0).cast(pl.Float64) - pl.col(f"{c}_from").fill_null(0)
         for c in ("n", "total", "late")
     )
-    made = {
+    values = {
         "mean": pl.when(n > 0).then(total / n),
         "late": pl.when(n > 0).then(late / n),
         "count": n.cast(pl.Int64),
     }
-    columns = {f"{window.name}_{a}": made[f] for a, f in window.aggregates.items() if f in made}
+    columns = {f"{window.name}_{a}": values[f] for a, f in window.aggregates.items() if f in values}
     ends = [c + s for c in ("n", "total", "late") for s in ("_to", "_from")]
     return frame.with_columns(**columns).drop("from", *ends)
 
 
-def _worst(frame: pl.DataFrame, past: pl.DataFrame) -> pl.DataFrame:
-    """The aeroplane's largest delay on leaving within a day."""
-    asked = frame.select(pl.col(AT).alias("known"), "tailnum", "row")
-    both = pl.concat([past.select("known", "tailnum", "delay"), asked], how="diagonal")
+def _add_largest_delay(frame: pl.DataFrame, past: pl.DataFrame) -> pl.DataFrame:
+    """Add the aeroplane's largest departure delay within a day."""
+    queries = frame.select(pl.col(PREDICTED_AT).alias("known"), "tailnum", "row")
+    events = pl.concat([past.select("known", "tailnum", "delay"), queries], how="diagonal")
     worst = pl.col("delay").rolling_max_by("known", "24h", closed="left").over("tailnum")
-    answers = (
-        both.filter(pl.col("tailnum").is_not_null())
+    results = (
+        events.filter(pl.col("tailnum").is_not_null())
         .select("row", worst.alias("plane_24h_worst"))
         .filter(pl.col("row").is_not_null())
     )
-    return frame.join(answers, on="row", how="left")
+    return frame.join(results, on="row", how="left")
 
 
 def _row_features() -> list[pl.Expr]:
@@ -239,23 +251,25 @@ def _row_features() -> list[pl.Expr]:
 
 
 def featurize(folder: Path, file: Path) -> None:
-    """Parquet to Parquet."""
-    tables = [pl.read_parquet(folder / f"{n}.parquet") for n in ("flights", "weather", *OTHERS[:2])]
+    """Read the ingested tables, and write the features."""
+    tables = [
+        pl.read_parquet(folder / f"{n}.parquet") for n in ("flights", "weather", *OTHER_TABLES[:2])
+    ]
     features(*tables).write_parquet(file)
 
 
-def agree(ours: Path, plain: Path) -> None:
-    """Refuse a feature table whose features differ from the plain ones."""
+def compare(ours: Path, plain: Path) -> None:
+    """Exit with an error if two feature tables differ."""
     left = pl.scan_parquet(sorted(ours.glob("*.parquet")))
     right = pl.scan_parquet(plain)
     rename = {"row": "_row", "scheduled": "_time", "late": "_target"}
     names = right.collect_schema().names()
-    theirs, seen = (right.rename(rename), left.collect_schema().names())
-    if set(seen) != {rename.get(n, n) for n in names}:
-        sys.exit(f"only one side has the columns {set(seen) ^ {rename.get(n, n) for n in names}}")
-    for name in seen:
-        # Column by column, so that memory stays small.
-        one, two = left.select(name).collect()[name], theirs.select(name).collect()[name]
+    renamed, our_names = right.rename(rename), left.collect_schema().names()
+    if different := set(our_names) ^ {rename.get(n, n) for n in names}:
+        sys.exit(f"only one side has the columns {different}")
+    for name in our_names:
+        # One column at a time saves memory.
+        one, two = left.select(name).collect()[name], renamed.select(name).collect()[name]
         if one.dtype.is_float():
             one, two = one.fill_null(-9e9), two.cast(pl.Float64).fill_null(-9e9)
             same = bool(((one - two).abs() <= 1e-6).all())
@@ -266,10 +280,10 @@ def agree(ours: Path, plain: Path) -> None:
 
 
 if __name__ == "__main__":
-    what, *given = sys.argv[1:]
-    if what == "ingest":
-        ingest(Path(given[0]), Path(given[1]), given[2])
-    elif what == "featurize":
-        featurize(Path(given[0]), Path(given[1]))
+    command, *arguments = sys.argv[1:]
+    if command == "ingest":
+        ingest(Path(arguments[0]), Path(arguments[1]), arguments[2])
+    elif command == "featurize":
+        featurize(Path(arguments[0]), Path(arguments[1]))
     else:
-        agree(Path(given[0]), Path(given[1]))
+        compare(Path(arguments[0]), Path(arguments[1]))

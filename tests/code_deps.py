@@ -1,7 +1,7 @@
-"""Which packages each stage imports, directly or not: what its `deps:` in dvc.yaml must list.
+"""Packages that each stage imports, directly or indirectly, for its `deps:` in dvc.yaml.
 
-`python tests/code_deps.py` rewrites the code part of dvc.yaml's deps; test_structure.py fails
-where they have fallen behind. A package counts as a whole: its folder, with all that lies below.
+`python tests/code_deps.py` rewrites the code part of dvc.yaml's deps; test_structure.py fails if
+they are out of date. A package counts as its whole folder.
 """
 
 from __future__ import annotations

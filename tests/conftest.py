@@ -1,4 +1,4 @@
-"""What commands the tests find, the fixtures of all, and which tests come first."""
+"""Configuration of pytest: the path, the shared fixtures, and slow tests first."""
 
 from __future__ import annotations
 

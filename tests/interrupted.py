@@ -1,10 +1,10 @@
-"""Kill `mlops run` at random moments in every stage, and prove that the next run loses nothing.
+"""Kill `mlops run` at random times in every stage, and check that the next run loses nothing.
 
     python tests/interrupted.py [--kills 3] [--seed 0] [--project DIR]
 
-A project (by default a small one, made with `mlops init`) is run undisturbed once. A copy of it
-is then killed with SIGKILL, some times in each stage: the whole process group, or only `mlops
-run` while its stage lives on. At last `mlops run` must end well, with the same bytes.
+A project (by default a small one, made with `mlops init`) is run undisturbed once. Then runs of a
+copy are killed with SIGKILL, several times in each stage: the whole process group, or only `mlops
+run` while its stage continues. The last `mlops run` must succeed, with the same bytes.
 """
 
 from __future__ import annotations
@@ -152,8 +152,8 @@ def disturb(
 
 def durations(project: Path, stages: tuple[str, ...]) -> dict[str, float]:
     """Stage -> seconds that its last run took."""
-    kept = project / ".mlops" / "summaries"
-    last = {stage: next(kept.glob(f"{stage}-*.json")) for stage in stages}
+    summaries = project / ".mlops" / "summaries"
+    last = {stage: next(summaries.glob(f"{stage}-*.json")) for stage in stages}
     return {stage: json.loads(path.read_text())["seconds"] for stage, path in last.items()}
 
 

@@ -1,11 +1,11 @@
-"""Whether `mlops run` has reproduced the committed results: what must agree, and how closely.
+"""Check whether `mlops run` has reproduced the committed results.
 
     python tests/reproduced.py [PROJECT]
 
-On the same kind of processor every byte agrees. On another kind, floating-point libraries may
-choose other instructions, so that the model and what follows from it differ in the last digits:
-then everything under ``data/`` must still agree to the byte, metrics within ``TOLERANCE``, and
-the decision with the verdict of each gate.
+On the same kind of processor every byte must be equal. On another kind, floating-point libraries
+may choose other instructions, so that the model and its results differ in the last digits. Then
+every byte under ``data/`` must be equal, metrics within ``TOLERANCE``, and the decision and each
+gate's verdict.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ def figures(tree: Any, path: str = "") -> Iterator[tuple[str, float]]:
 
 def verdicts(record: str) -> dict[str, Any]:
     """The decision, and each gate's verdict."""
-    told = json.loads(record)
-    gates = {gate["name"]: gate["passed"] for gate in told["gates"]}
-    return {"decision": told["decision"], **gates}
+    content = json.loads(record)
+    gates = {gate["name"]: gate["passed"] for gate in content["gates"]}
+    return {"decision": content["decision"], **gates}
 
 
 def differences(project: Path) -> tuple[list[str], list[str]]:

@@ -25,7 +25,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_version_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_version_option_prints_the_version(capsys: pytest.CaptureFixture[str]) -> None:
     from mlops_cli import __version__
 
     assert main(["--version"]) == 0
@@ -94,7 +94,7 @@ def test_a_missing_source_is_code_6(project: Path, capsys: pytest.CaptureFixture
         ("target: late", "target: 'NULLIF(late, late)'", 4, "none of 4 rows of orders has a label"),
     ],
 )
-def test_a_feature_that_cannot_be_is_told(
+def test_an_impossible_feature_is_refused_with_a_message(
     old: str, new: str, code: int, message: str, *, project: Path, request: pytest.FixtureRequest
 ) -> None:
     capsys: pytest.CaptureFixture[str] = request.getfixturevalue("capsys")
@@ -117,7 +117,7 @@ def test_a_target_with_one_class_is_refused(
     assert "one class" in capsys.readouterr().err
 
 
-def test_a_fault_of_ours_shows_no_traceback_unless_asked(
+def test_an_unexpected_error_shows_a_traceback_only_with_debug(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def broken(*_: object) -> None:
@@ -145,7 +145,7 @@ def test_a_panic_of_a_library_shows_no_traceback(
     assert "unexpected PanicException: no value" in capsys.readouterr().err
 
 
-def test_json_is_all_that_stdout_gets(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_with_json_stdout_has_only_json(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import json
 
     assert main(["stage", "ingest", "--json"]) == 0

@@ -1,4 +1,4 @@
-"""The documents say what the code does: each key, command, stage, exit code and make target."""
+"""The documentation matches the code: keys, commands, stages, exit codes and make targets."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What tells people, or machines, to install this package never names it to an index.
+"""No document, workflow or hint installs this package from a package index.
 
-The name is nobody's there: whoever registers it would run code wherever such a line is followed.
+The name isn't registered there. Whoever registers it could run code on machines that install it.
 """
 
 import json

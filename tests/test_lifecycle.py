@@ -1,4 +1,4 @@
-"""A model's life on this repository's own data: two versions, promotion, new data, rollback."""
+"""Life cycle of a model on this repository's data: versions, promotion, new data, rollback."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The whole pipeline on a small project: it repeats itself, and kills lose nothing."""
+"""The whole pipeline on a small project: reproducible, and safe against kills."""
 
 from __future__ import annotations
 
@@ -118,7 +118,9 @@ def test_a_changed_rule_reruns_its_stage_and_what_follows(ready: Path, tmp_path:
 
 
 @pytest.mark.slow
-def test_words_for_the_model_card_rerun_register_alone(ready: Path, tmp_path: Path) -> None:
+def test_a_change_of_the_model_cards_texts_reruns_register_only(
+    ready: Path, tmp_path: Path
+) -> None:
     project = tmp_path / ready.name
     shutil.copytree(ready, project)
     old = json.loads((project / "models/model/manifest.json").read_text())
@@ -142,7 +144,7 @@ def test_kills_at_random_moments_lose_nothing(fresh: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_what_breaks_a_rule_stops_the_run_with_its_exit_code(changed: Path) -> None:
+def test_broken_validation_rules_stop_the_run_with_exit_code_4(changed: Path) -> None:
     settings = (changed / "params.yaml").read_text()
     strict = settings.replace("columns:\n", "columns:\n        nosuch: {type: integer}\n", 1)
     (changed / "params.yaml").write_text(strict)
@@ -153,7 +155,7 @@ def test_what_breaks_a_rule_stops_the_run_with_its_exit_code(changed: Path) -> N
 
 
 @pytest.mark.slow
-def test_a_run_beside_another_is_told_to_wait(fresh: Path, tmp_path: Path) -> None:
+def test_a_second_run_is_refused_while_one_is_running(fresh: Path, tmp_path: Path) -> None:
     project = tmp_path / fresh.name
     shutil.copytree(fresh, project)
     first = interrupted.start(project)
@@ -165,7 +167,7 @@ def test_a_run_beside_another_is_told_to_wait(fresh: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_reproduced_tells_what_may_differ_from_what_may_not(ready: Path, tmp_path: Path) -> None:
+def test_reproduced_accepts_allowed_differences_only(ready: Path, tmp_path: Path) -> None:
     project = tmp_path / ready.name
     shutil.copytree(ready, project)
     who = ["-c", "user.name=a", "-c", "user.email=a@b.c"]

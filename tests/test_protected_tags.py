@@ -1,4 +1,4 @@
-"""What docs/security.md tells people to set up does what it says."""
+"""The setup in docs/security.md does what the page says."""
 
 import re
 import subprocess
@@ -64,7 +64,7 @@ def test_a_tag_of_the_registry_is_set_once(git, tag) -> None:
 
 
 @pytest.mark.parametrize("tag", TAGS)
-def test_it_is_annotated_and_named_as_it_says(git, tag) -> None:
+def test_a_registry_tag_must_be_annotated_and_have_its_own_name(git, tag) -> None:
     git("tag", tag)
     assert "is no annotated tag" in push(git, tag)[1]
     git("tag", "-d", tag)
@@ -100,7 +100,7 @@ def test_an_assignment_states_the_rules_of_now(git, message) -> None:
     assert push(git, "shop#a#2", "shop#a!#3") == (True, "")
 
 
-def test_all_else_is_pushed_as_ever(git) -> None:
+def test_other_references_are_pushed_normally(git) -> None:
     git("tag", "v1")
     assert push(git, "HEAD:main", "v1") == (True, "")
     assert push(git, "--delete", "v1") == (True, "")

@@ -1,4 +1,4 @@
-"""Nobody is told of a use: no command reaches further than this machine, nor what it hands on."""
+"""No command sends usage data, and no process that it starts does."""
 
 import os
 import re
@@ -76,17 +76,17 @@ def run(tmp_path_factory):
     return call
 
 
-def test_the_watch_sees_what_it_is_for(run) -> None:
+def test_the_network_audit_hook_detects_a_connection(run) -> None:
     code = "import socket; socket.getaddrinfo('example.invalid', 80)"
     assert run(sys.executable, "-c", code)[1] == "look-up of example.invalid\n"
 
 
 @pytest.mark.parametrize("words", ["status", "models", "stage ingest"])
-def test_our_commands_reach_nobody(run, words: str) -> None:
+def test_mlops_commands_open_no_connection(run, words: str) -> None:
     assert run("mlops", *words.split())[1] == ""
 
 
-def test_dvcs_own_command_reaches_nobody_in_a_project_of_ours(run) -> None:
+def test_dvc_commands_in_a_new_project_open_no_connection(run) -> None:
     done, reached = run("dvc", "version")
     assert done.returncode == 0, done.stderr
     assert reached == ""
@@ -95,7 +95,7 @@ def test_dvcs_own_command_reaches_nobody_in_a_project_of_ours(run) -> None:
     run("dvc", "config", "--local", "--unset", "core.check_update")
 
 
-def test_bentomls_command_reaches_nobody_as_it_is_printed(run) -> None:
+def test_the_printed_bentoml_command_opens_no_connection(run) -> None:
     source = (Path(__file__).parents[1] / "mlops_cli/cli/deploy.py").read_text()
     (line,) = re.findall(r'f"(\S+) BENTOML_HOME=\{store\} bentoml serve', source)
     name, _, value = line.partition("=")
@@ -105,7 +105,7 @@ def test_bentomls_command_reaches_nobody_as_it_is_printed(run) -> None:
     assert reached == ""
 
 
-def test_a_stage_hands_on_that_nothing_is_told(run) -> None:
+def test_a_stage_passes_the_opt_out_of_usage_data_on(run) -> None:
     code = (
         "import os, sys; from mlops_cli.cli.app import main; main(['--help']); "
         "sys.exit(os.system('test $DVC_NO_ANALYTICS$BENTOML_DO_NOT_TRACK = truetrue') != 0)"

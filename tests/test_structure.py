@@ -1,4 +1,4 @@
-"""The package keeps its shape: levels, what is loaded when, and what DVC is told of the code."""
+"""Architecture tests: import levels, imports at load time, and DVC's dependencies on the code."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def test_dvc_yaml_lists_the_parameters_that_a_stage_reads(stage: str) -> None:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_below_a_stage_nobody_sees_all_the_parameters(stage: str) -> None:
+def test_only_stages_get_all_parameters(stage: str) -> None:
     # Else a stage could read, by way of a helper, what dvc.yaml doesn't list for it.
     below = imported_modules(stage) - {STAGE_MODULES[stage]}
     takers = [
@@ -240,7 +240,7 @@ def test_only_the_command_line_prints() -> None:
     assert printers == []
 
 
-def test_there_is_no_junk_drawer() -> None:
+def test_there_is_no_utils_module() -> None:
     drawers = {"utils", "util", "helpers", "misc", "common"}
     assert [named(path) for path in MODULES if path.stem in drawers] == []
 

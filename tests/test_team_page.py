@@ -1,4 +1,4 @@
-"""The commands of docs/team.md, from the first to the last, as they stand there."""
+"""The commands of docs/team.md, run from first to last as they are written."""
 
 import os
 import re

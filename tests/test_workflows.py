@@ -1,4 +1,4 @@
-"""Workflows are valid, safe, and their steps do what they say when a shell runs them."""
+"""CI workflows are valid and safe, and a shell runs their steps as intended."""
 
 from __future__ import annotations
 

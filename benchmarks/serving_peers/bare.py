@@ -1,4 +1,4 @@
-"""Bare Starlette: python bare.py PORT. The fastest loop and parser that uvicorn has."""
+"""Bare Starlette with uvicorn's fastest loop and parser: python bare.py PORT."""
 
 from __future__ import annotations
 

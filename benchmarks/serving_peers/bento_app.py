@@ -13,10 +13,10 @@ model = joblib.load("model.joblib")
 
 @bentoml.service(workers=1)
 class Plain:
-    """Probabilities of the second class."""
+    """Service that predicts the probability of the second class."""
 
     @bentoml.api
     def predict(self, rows: list[dict[str, Any]]) -> list[float]:
-        """Of each row."""
-        found: list[float] = model.predict_proba(pd.DataFrame(rows))[:, 1].tolist()
-        return found
+        """Predict each row."""
+        probabilities: list[float] = model.predict_proba(pd.DataFrame(rows))[:, 1].tolist()
+        return probabilities

@@ -1,4 +1,4 @@
-"""FastAPI around a scikit-learn pipeline, as its tutorials have it: python fastapi_app.py PORT."""
+"""FastAPI around a scikit-learn pipeline, as in its tutorials: python fastapi_app.py PORT."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ model = joblib.load("model.joblib")
 
 
 class Rows(BaseModel):
-    """A body."""
+    """Body of a request."""
 
     rows: list[dict[str, Any]]
 
 
 @app.post("/predict")
-def predict(given: Rows) -> list[float]:
-    """Probabilities of the second class."""
-    found: list[float] = model.predict_proba(pd.DataFrame(given.rows))[:, 1].tolist()
-    return found
+def predict(body: Rows) -> list[float]:
+    """Predict the probability of the second class."""
+    probabilities: list[float] = model.predict_proba(pd.DataFrame(body.rows))[:, 1].tolist()
+    return probabilities
 
 
 uvicorn.run(

@@ -1,8 +1,8 @@
-"""A scikit-learn pipeline over raw rows, fitted and written for the other servers.
+"""Fit the scikit-learn pipeline over raw rows that the other servers use.
 
-python train.py ROWS FOLDER: rows as JSON lines in, `model.joblib` out, and an MLflow model where
-MLflow is installed. It does less than the flights' model (no look-ups, 100 trees of raw columns);
-the labels are made up, which changes nothing about its speed.
+`python train.py ROWS FOLDER` reads rows as JSON lines and writes `model.joblib`, and an MLflow
+model if MLflow is installed. The pipeline does less than the flights' model: no look-ups, 100 trees
+of raw columns. The labels are made up, which doesn't affect its speed.
 """
 
 from __future__ import annotations
@@ -32,5 +32,5 @@ joblib.dump(model, folder / "model.joblib")
 if find_spec("mlflow"):
     import mlflow.sklearn
 
-    # It asks by itself for pickle where skops would have to be told each type.
+    # As skops, MLflow would need a list of the trusted types.
     mlflow.sklearn.save_model(model, folder / "mlflow", serialization_format="cloudpickle")

@@ -87,7 +87,7 @@ def joint_drift(
     ranked = [names[i] for i in np.argsort(-gains, kind="stable")[:_SHOWN] if gains[i] > 0]
     details = {"columns": ranked, "rows": [len(side) for side in sides]}
     sentence = (
-        "columns that look unchanged one by one no longer go together as in the reference: a "
+        "columns have another relation than in the reference, although each one looks unchanged: a "
         f"model separates the window's rows from it with ROC AUC {auc:.3f}, mostly by "
         f"{', '.join(map(repr, ranked))}"
     )

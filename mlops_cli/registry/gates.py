@@ -128,7 +128,7 @@ def _check_metric(name: str, metric: Metric, figure: float | None, limit: float)
         return GateResult(name, None, limit, passed=False, reason=reason)
     passed = metric.reaches(figure, limit)
     bound = "at least" if metric.maximise else "at most"
-    reason = f"{metric.name} is {figure:.4g}, and {bound} {limit:.4g} is asked for"
+    reason = f"{metric.name} is {figure:.4g} (required: {bound} {limit:.4g})"
     return GateResult(name, figure, limit, passed, reason)
 
 
@@ -215,14 +215,12 @@ def _check_fairness(name: str, limit: float, evidence: Evidence) -> GateResult:
     worst_column = min(gaps, key=lambda c: gaps[c]) if ratio else max(gaps, key=lambda c: gaps[c])
     gap = gaps[worst_column]
     bound, passed = ("at least", gap >= limit) if ratio else ("at most", gap <= limit)
-    reason = (
-        f"between groups of {worst_column} it is {gap:.4g}, and {bound} {limit:.4g} is asked for"
-    )
+    reason = f"between groups of {worst_column} it is {gap:.4g} (required: {bound} {limit:.4g})"
     return GateResult(gate, gap, limit, passed, reason)
 
 
 def _check_at_most(name: str, figure: float | None, limit: float, unit: str) -> GateResult:
     if figure is None:
         return GateResult(name, None, limit, passed=False, reason="it was not measured")
-    reason = f"{figure:.3g} {unit}, and at most {limit:.3g} is asked for"
+    reason = f"{figure:.3g} {unit} (required: at most {limit:.3g})"
     return GateResult(name, figure, limit, figure <= limit, reason)

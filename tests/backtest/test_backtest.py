@@ -1,4 +1,4 @@
-"""Policies of retraining on histories where something changes, and where nothing does."""
+"""Retraining policies, simulated on histories with and without a change."""
 
 import datetime as dt
 import json
@@ -8,7 +8,7 @@ import time
 
 import polars as pl
 import pytest
-from backtested_projects import project
+from backtest_projects import create_project
 from small_projects import MLOPS, mlops
 
 from mlops_cli.backtest import BacktestRequest, backtest
@@ -40,7 +40,7 @@ def walked(made, policies=POLICIES, since=SINCE, **more):
 @pytest.fixture(scope="module")
 def changed(tmp_path_factory):
     """What is learnt is turned round in the first days of March, and two months later learnt."""
-    made = project(tmp_path_factory.mktemp("changed"), change=60)
+    made = create_project(tmp_path_factory.mktemp("changed"), change=60)
     report = walked(made)
     write_report(made[1], report)
     return made, report
@@ -67,7 +67,7 @@ def test_a_policy_that_retrains_wins_where_something_changes(changed):
 
 
 def test_never_is_best_where_nothing_changes_and_training_costs(tmp_path):
-    report = walked(project(tmp_path, change=999), ("monthly", "never", "performance"))
+    report = walked(create_project(tmp_path, change=999), ("monthly", "never", "performance"))
     found = by_name(report)
     assert report["best"] == "never"
     assert found["performance"]["alarms"] == {"true": 0, "false": 0, "missed": 0}
@@ -89,7 +89,7 @@ def test_files_are_for_people_dvc_and_programs(changed):
     assert "http" not in page
 
 
-def test_prices_are_changed_without_working_anything_out_anew(changed):
+def test_new_prices_need_no_new_computation(changed):
     made, report = changed
     params, layout = made
     dear = params.model_copy(
@@ -109,7 +109,7 @@ def test_prices_are_changed_without_working_anything_out_anew(changed):
     assert not [n for n in (*again["notes"], *report["notes"]) if "retrain_cost" in n]
 
 
-def test_labels_that_come_later_are_seen_later(changed):
+def test_a_label_delay_reduces_the_labels_in_time(changed):
     made, report = changed
     late = walked(made, ("performance",), label_delay="20d")
     rounds = by_name(late)["performance"]["rounds"]
@@ -118,9 +118,9 @@ def test_labels_that_come_later_are_seen_later(changed):
     assert rounds[0]["labelled"] == early[0]["labelled"]
 
 
-def test_killed_it_goes_on_and_gives_the_same_bytes(changed, tmp_path):
+def test_a_killed_backtest_resumes_to_the_same_bytes(changed, tmp_path):
     made, report = changed
-    _, layout = project(tmp_path / "again", change=60)
+    _, layout = create_project(tmp_path / "again", change=60)
     words = ["backtest", "--from", SINCE, "--to", UNTIL, "--json", "--jobs", "2"]
     process = subprocess.Popen([MLOPS, *words], cwd=layout.root, stdout=subprocess.DEVNULL)
     for _ in range(1200):
@@ -137,7 +137,7 @@ def test_killed_it_goes_on_and_gives_the_same_bytes(changed, tmp_path):
 
 @pytest.mark.parametrize("task", ["multiclass", "regression"])
 def test_other_tasks_have_their_costs_too(task, tmp_path):
-    report = walked(project(tmp_path, task, per_day=10), ("never",), "2024-05-01")
+    report = walked(create_project(tmp_path, task, per_day=10), ("never",), "2024-05-01")
     (never,) = report["policies"]
     assert never["cost"]["errors"] == pytest.approx(sum(r["error"] for r in never["rounds"]))
     assert never["rounds"][0]["error"] > 0
@@ -145,7 +145,7 @@ def test_other_tasks_have_their_costs_too(task, tmp_path):
 
 
 def test_without_a_search_each_model_has_the_settings_of_the_last_one(tmp_path):
-    _, layout = project(tmp_path, per_day=10)
+    _, layout = create_project(tmp_path, per_day=10)
     text = layout.params.read_text().replace("trials: 1", "trials: 0")
     layout.params.write_text(text)
     settings = {"penalty": 0.37, "scale": "standard", "categories": "one_hot"}
@@ -156,7 +156,7 @@ def test_without_a_search_each_model_has_the_settings_of_the_last_one(tmp_path):
     assert (member["family"], member["settings"]) == ("linear", settings)
 
 
-def test_history_is_what_was_known_then(changed):
+def test_a_backtest_trains_on_data_known_at_the_time(changed):
     layout = changed[0][1]
     (folder,) = layout.work.glob("backtest/*/periods")
     period = pl.read_parquet(min(folder.glob("*-0.parquet")))
@@ -167,7 +167,7 @@ def test_history_is_what_was_known_then(changed):
     assert json.loads(path.read_text())["rows"] == (28 + 28) * 24  # of January and February
 
 
-def test_what_cannot_be_walked_is_refused_with_a_sentence(changed, tmp_path):
+def test_an_impossible_backtest_is_refused_with_a_message(changed, tmp_path):
     made, _ = changed
     layout = made[1]
     with pytest.raises(Usage, match="there is one period"):

@@ -1,4 +1,4 @@
-"""Periods of a backtest: even ones, and what becomes of the rest at the end."""
+"""Periods of a backtest: equal lengths, and the remainder at the end."""
 
 import datetime as dt
 from itertools import pairwise
@@ -20,20 +20,20 @@ def starts(since, until, every):
     return [f"{step.start:%m-%d}" for step in steps], said
 
 
-def test_a_sliver_at_the_end_is_no_period():
+def test_a_short_remainder_is_added_to_the_last_period():
     months, said = starts("2013-04-01", "2014-01-01 04:59", "1mo")
     assert months[-1] == "12-01"
     assert len(months) == 9
     assert "goes on to 2014-01-01" in said
 
 
-def test_more_than_half_of_a_period_is_a_shorter_one_that_is_told():
+def test_a_long_remainder_is_a_shorter_period_with_a_note():
     months, said = starts("2013-04-01", "2013-12-20", "1mo")
     assert months[-1] == "12-01"
     assert "shorter than 1mo" in said
 
 
-def test_whole_periods_need_no_word():
+def test_whole_periods_have_no_note():
     assert starts("2013-01-31", "2013-05-31", "1mo") == (["01-31", "02-28", "03-31", "04-30"], "")
     assert starts("2013-01-01", "2013-01-29", "14d") == (["01-01", "01-15"], "")
 

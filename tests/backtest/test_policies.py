@@ -1,4 +1,4 @@
-"""Policies walked over results that are known: who serves when, what it costs, who is best."""
+"""Policies on given results: which model is used when, costs, and the cheapest policy."""
 
 import datetime as dt
 from itertools import pairwise
@@ -115,7 +115,7 @@ def test_with_too_few_new_rows_nothing_is_trained() -> None:
     assert found.trainings == 0
 
 
-def test_what_is_certain_to_be_wanted_is_asked_for_at_once() -> None:
+def test_trainings_that_are_certain_to_be_needed_are_requested_at_once() -> None:
     world = Unknowing()
     assert simulate(policy_of("monthly"), STEPS, world) is None
     assert {a for a in world.asked if a[0] == "model"} == {("model", i) for i in range(6)}

@@ -1,4 +1,4 @@
-"""`mlops clock`: the data clock is moved, and nothing else of params.yaml."""
+"""`mlops clock` moves the data clock and changes nothing else in params.yaml."""
 
 from __future__ import annotations
 

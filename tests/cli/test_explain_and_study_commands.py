@@ -1,9 +1,9 @@
-"""The commands `mlops explain` and `mlops study`: tables for people, JSON for scripts."""
+"""The commands `mlops explain` and `mlops study`: tables and JSON."""
 
 import json
 
 import pytest
-from trained_projects import frame, trained
+from trained_projects import make_table, train_project
 
 from mlops_cli.cli.app import main
 from mlops_cli.layout import ROW
@@ -21,7 +21,7 @@ PARAMS = {
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    layout = trained(tmp_path, "binary", rounds=3)
+    layout = train_project(tmp_path, "binary", rounds=3)
     bundles.extend(layout.fitted, layout.model, {})
     layout.params.write_text(json.dumps(PARAMS))
     monkeypatch.chdir(tmp_path)
@@ -29,7 +29,7 @@ def project(tmp_path, monkeypatch):
 
 
 def test_a_row_is_explained_as_a_table_that_adds_up(project, capsys):
-    row = int(frame("binary")[ROW][0])
+    row = int(make_table("binary")[ROW][0])
     assert main(["explain", "--row", str(row), "--top", "2"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(f"row {row}: ")
@@ -41,7 +41,7 @@ def test_a_row_is_explained_as_a_table_that_adds_up(project, capsys):
 
 
 def test_json_has_every_feature(project, capsys):
-    row = int(frame("binary")[ROW][0])
+    row = int(make_table("binary")[ROW][0])
     assert main(["explain", "--row", str(row), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     (one,) = found["rows"]

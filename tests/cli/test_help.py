@@ -1,4 +1,4 @@
-"""`--help`: commands by what one does, lines that fit a terminal, examples that can be typed."""
+"""`--help`: commands by purpose, lines that fit a terminal, examples that are accepted."""
 
 from __future__ import annotations
 

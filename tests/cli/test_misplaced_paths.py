@@ -1,4 +1,4 @@
-"""A folder, or a link that leads to itself, where the project has a file: one clear sentence."""
+"""A folder or a link to itself in the place of a project file: a clear error message."""
 
 from __future__ import annotations
 

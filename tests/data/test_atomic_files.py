@@ -1,4 +1,4 @@
-"""Writing: all or nothing, and a full disk as a sentence."""
+"""Atomic writes, and error messages for a full disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Any column name can be written in SQL, and becomes a name that is easy to write."""
+"""Column names: quoting in SQL, and names of features."""
 
 from __future__ import annotations
 

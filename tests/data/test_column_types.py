@@ -1,3 +1,5 @@
+"""Column types: parsing of values, and errors for those that don't fit."""
+
 import datetime as dt
 
 import polars as pl

@@ -1,3 +1,5 @@
+"""The data clock: rows and values that are known only later."""
+
 import datetime as dt
 
 import polars as pl

@@ -1,4 +1,4 @@
-"""Durations: by the calendar, and as numbers where they are one."""
+"""Durations: calendar arithmetic, and conversion to numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The format of a table by the name of its file."""
+"""File formats by the extensions of file names."""
 
 from __future__ import annotations
 

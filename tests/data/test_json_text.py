@@ -1,4 +1,4 @@
-"""A JSON text is measured as a parser would find it, without one."""
+"""Depth and size of a JSON text, measured without a parser."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Templates: what is missing is said, what is HTML is escaped, what has braces keeps them."""
+"""Templates: errors for missing values, escaping of HTML, files with braces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What files of a stranger's repository state is refused before it becomes a path."""
+"""Hashes and paths from untrusted files are checked before they are used."""
 
 from __future__ import annotations
 

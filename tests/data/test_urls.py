@@ -1,4 +1,4 @@
-"""Passwords of URLs are never shown, however they are written."""
+"""Passwords in URLs are masked, however they are written."""
 
 from __future__ import annotations
 

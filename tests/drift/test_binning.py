@@ -1,4 +1,4 @@
-"""Codes of one byte: counts agree with a search, and what doesn't fit is counted as such."""
+"""Binning of values to one-byte codes, and counting of values that don't fit."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Drift: each fault is named by its column and kind, and undisturbed windows stay silent."""
+"""Drift: each fault is reported by column and kind, and undisturbed windows raise no alarm."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Distances of distributions, against SciPy and by hand."""
+"""Distances between distributions, compared with SciPy and with hand calculations."""
 
 import math
 

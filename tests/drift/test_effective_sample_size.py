@@ -1,4 +1,4 @@
-"""Effective numbers of rows: independent ones count in full, a slow series for few."""
+"""Effective sample sizes of independent and of autocorrelated rows."""
 
 import numpy as np
 import pytest
@@ -51,7 +51,7 @@ def test_gaps_have_an_effect_of_their_own():
     assert depends.effective_rows(1600) > 800
 
 
-def test_little_is_said_of_little():
+def test_few_rows_give_no_design_effect():
     nothing = DesignEffect.measure(np.full(10, MISSING, np.uint8), ordered=True)
     assert nothing.longest_run == 0
     assert nothing.effective_rows(7) == 7

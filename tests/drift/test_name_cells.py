@@ -1,4 +1,4 @@
-"""Names in cells that no tested count decides, so that many names raise no alarm."""
+"""Cells of names: no false alarms in columns with many names."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Profiles: parts add up to the whole, and hold no more than some hundred kilobytes."""
+"""Profiles: merging, and a limited size."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The reference profile in a bundle, and what is said of bundles without one."""
+"""The reference profile in a bundle, and the note for bundles without one."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Tests of a window against a reference: SciPy's figures, and the promised rate of errors."""
+"""Significance tests of a window against a reference: SciPy's figures, and error rates."""
 
 import numpy as np
 import pytest
@@ -62,7 +62,7 @@ def test_shares_by_cohens_h():
     assert tests.proportions_p_value(0.15, 0.25, 400, 300) == pytest.approx(exact, rel=0.25)
 
 
-def test_the_range_of_a_small_reference_is_no_wall():
+def test_the_p_value_of_values_out_of_range_depends_on_the_size_of_the_reference():
     rng = np.random.default_rng(3)
     p_values = []
     for _ in range(400):
@@ -82,7 +82,7 @@ def test_false_discoveries_are_adjusted_as_scipy_does():
     assert tests.benjamini_hochberg([]) == []
 
 
-def test_a_sample_is_as_good_as_the_smaller_one():
+def test_the_effective_size_of_two_samples_follows_the_smaller_one():
     assert tests.effective_n(100, 1e12) == pytest.approx(100)
     assert tests.effective_n(0, 0) == 0
 

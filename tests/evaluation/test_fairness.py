@@ -1,4 +1,4 @@
-"""Fairness by its definitions, on groups that are treated unlike by a known amount."""
+"""Fairness measures by their definitions, on groups with known differences."""
 
 import numpy as np
 import polars as pl

@@ -1,4 +1,4 @@
-"""Performance without labels, against the truth of simulations."""
+"""Estimated performance without labels, compared with the true performance in simulations."""
 
 import numpy as np
 import pytest
@@ -46,7 +46,7 @@ def test_multiclass_metrics_are_met():
         assert guess.low <= metric(y, p) <= guess.high, metric.name
 
 
-def test_values_are_met_by_what_errors_went_with_them():
+def test_regression_metrics_are_estimated_from_errors_at_similar_values():
     rng = np.random.default_rng(3)
 
     def rows(n, low, high):
@@ -95,7 +95,7 @@ def test_an_evaluation_whose_relation_changes_from_part_to_part_widens_the_inter
     assert wide.value == guess.interval.value
 
 
-def test_too_few_rows_prove_nothing():
+def test_too_few_rows_give_no_error_of_the_estimates():
     p = two(np.full(100, 0.5))
     assert validate_estimates(BINARY, np.zeros(100, int), p, [], seed=0) == {}
 

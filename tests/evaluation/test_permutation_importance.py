@@ -1,4 +1,4 @@
-"""Shuffling what the prediction rests on hurts; shuffling anything else doesn't."""
+"""Permutation importance of relevant and irrelevant features."""
 
 import numpy as np
 import polars as pl

@@ -1,4 +1,4 @@
-"""The plotted points agree with scikit-learn's curves, are few, and keep their ends."""
+"""Points of the plots: scikit-learn's curves, in few points, with their ends."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What an evaluation keeps of what came true, and how far probabilities are from it."""
+"""Reliability curves, and calibration errors of probabilities."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def shares(n, classes=2, seed=0):
     return p, (rng.random((n, 1)) > p.cumsum(axis=1)).sum(axis=1)
 
 
-def test_right_probabilities_are_believed_as_they_are():
+def test_calibrated_probabilities_are_not_corrected():
     p, y = shares(5000)
     curves = reliability_curves(y, p, ["no", "yes"])
     assert [curve["class"] for curve in curves] == ["yes"]
@@ -31,7 +31,7 @@ def test_right_probabilities_are_believed_as_they_are():
 
 
 @pytest.mark.parametrize("classes", [2, 3])
-def test_grossly_wrong_ones_are_corrected(classes):
+def test_grossly_wrong_probabilities_are_corrected(classes):
     p, y = shares(20_000, classes)
     # Each probability is far too sure of itself.
     wrong = p**3 / (p**3).sum(axis=1, keepdims=True)

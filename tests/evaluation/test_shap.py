@@ -1,4 +1,4 @@
-"""Contributions add up to the raw score, for every family and task, and are Shapley's."""
+"""SHAP values sum up to the raw score, for every family and task, and match brute force."""
 
 from itertools import permutations
 

@@ -1,4 +1,4 @@
-"""Segments that are worse are found, with both features; where there is nothing, nothing is."""
+"""The search for worst segments: injected ones are found, and nothing else."""
 
 import time
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Slices with enough rows are judged, the others are counted, and the worst one is named."""
+"""Metrics by slice: large slices are evaluated, small ones counted, the worst one named."""
 
 import numpy as np
 import polars as pl

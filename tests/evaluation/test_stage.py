@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 import sklearn.metrics as sk
-from trained_projects import frame, params, trained
+from trained_projects import make_params, make_table, train_project
 
 from mlops_cli.errors import BadParams, DataRefused, NotFound
 from mlops_cli.evaluation import stage
@@ -38,14 +38,14 @@ class Evaluated:
 @pytest.fixture(scope="module", params=TASKS)
 def done(request, tmp_path_factory):
     root = tmp_path_factory.mktemp(request.param)
-    return Evaluated(trained(root, request.param), params(request.param))
+    return Evaluated(train_project(root, request.param), make_params(request.param))
 
 
 @pytest.fixture(scope="module")
 def binary(tmp_path_factory):
     root = tmp_path_factory.mktemp("costly")
     cost = {"type": "binary", "cost": {"false_positive": 1.0, "false_negative": 5.0}}
-    return Evaluated(trained(root, "binary"), params("binary", task=cost))
+    return Evaluated(train_project(root, "binary"), make_params("binary", task=cost))
 
 
 def contents(layout):
@@ -123,7 +123,7 @@ def test_the_plots_are_the_listed_files_with_the_listed_columns(done):
 
 def test_the_same_inputs_give_the_same_bytes(done):
     before = contents(done.layout)
-    stage.run(params(done.report["task"]), done.layout, Silent())
+    stage.run(make_params(done.report["task"]), done.layout, Silent())
     assert contents(done.layout) == before
 
 
@@ -173,17 +173,19 @@ def test_the_threshold_is_the_models_and_its_cost_is_counted(binary):
 
 def test_metrics_are_those_asked_for(tmp_path):
     asked = {"metrics": ["mae", "r2"], "resamples": 20, "slices": []}
-    done = Evaluated(trained(tmp_path, "regression"), params("regression", evaluate=asked))
+    done = Evaluated(
+        train_project(tmp_path, "regression"), make_params("regression", evaluate=asked)
+    )
     assert list(done.metrics["model"]) == ["r2", "mae"]
     assert done.report["metrics"] == ["mae", "r2"]
     assert done.report["worst_slice"] is None
 
 
 def test_a_test_split_of_one_class_is_judged_by_what_is_left_and_warned_about(tmp_path):
-    layout = trained(tmp_path, "binary")
+    layout = train_project(tmp_path, "binary")
     path = layout.split("test")
     pl.read_parquet(path).filter(pl.col(TARGET) == "benign").write_parquet(path)
-    done = Evaluated(layout, params("binary"))
+    done = Evaluated(layout, make_params("binary"))
     assert "roc_auc" not in done.metrics["model"]
     assert "accuracy" in done.metrics["model"]
     assert "roc_auc" in done.report["undefined"]
@@ -193,41 +195,41 @@ def test_a_test_split_of_one_class_is_judged_by_what_is_left_and_warned_about(tm
 
 
 def test_a_test_split_without_rows_is_refused_and_nothing_is_written(tmp_path):
-    layout = trained(tmp_path, "binary")
+    layout = train_project(tmp_path, "binary")
     pl.read_parquet(layout.split("test")).head(0).write_parquet(layout.split("test"))
     with pytest.raises(DataRefused, match="no rows"):
-        stage.run(params("binary"), layout, Silent())
+        stage.run(make_params("binary"), layout, Silent())
     assert not layout.metrics.exists()
     assert not layout.evaluation.exists()
 
 
 def test_a_slice_column_that_is_not_there_is_answered_with_the_nearest(tmp_path):
-    layout = trained(tmp_path, "binary")
+    layout = train_project(tmp_path, "binary")
     with pytest.raises(BadParams, match="'sitte'") as caught:
-        stage.run(params("binary", evaluate={"slices": ["sitte"]}), layout, Silent())
+        stage.run(make_params("binary", evaluate={"slices": ["sitte"]}), layout, Silent())
     assert "'site'" in caught.value.hint
 
 
 def test_a_metric_of_another_task_is_refused_before_any_work(tmp_path):
     with pytest.raises(BadParams, match="rmse"):
-        stage.run(params("binary", evaluate={"metrics": ["rmse"]}), Layout(tmp_path), Silent())
+        stage.run(make_params("binary", evaluate={"metrics": ["rmse"]}), Layout(tmp_path), Silent())
 
 
 def test_without_a_model_it_says_which_stage_is_missing(tmp_path):
     with pytest.raises(NotFound):
-        stage.run(params("binary"), Layout(tmp_path), Silent())
+        stage.run(make_params("binary"), Layout(tmp_path), Silent())
 
 
 def test_a_table_without_time_has_no_window(tmp_path):
-    layout = trained(tmp_path, "binary", table=frame("binary").drop("_time"))
-    assert Evaluated(layout, params("binary")).report["window"] is None
+    layout = train_project(tmp_path, "binary", table=make_table("binary").drop("_time"))
+    assert Evaluated(layout, make_params("binary")).report["window"] is None
 
 
 def test_weights_count_rows_in_all_figures(tmp_path):
-    table = frame("regression").with_columns(pl.Series("w", np.arange(442) % 3).alias("times"))
-    layout = trained(tmp_path, "regression", table=table)
+    table = make_table("regression").with_columns(pl.Series("w", np.arange(442) % 3).alias("times"))
+    layout = train_project(tmp_path, "regression", table=table)
     section = {"resamples": 20, "weight": "times", "slices": ["site"], "slice_rows": 20}
-    found = Evaluated(layout, params("regression", evaluate=section))
+    found = Evaluated(layout, make_params("regression", evaluate=section))
     y, prediction = found.test[TARGET].to_numpy(), found.bundle.predict(found.test)
     w = found.test["times"].to_numpy()
     expected = sk.mean_absolute_error(y, prediction, sample_weight=w)
@@ -240,18 +242,18 @@ def test_weights_count_rows_in_all_figures(tmp_path):
 
 @pytest.mark.parametrize("weights", [["a"] * 442, [-1.0] * 442, [None] * 442, [0.0] * 442])
 def test_weights_that_weigh_nothing_are_refused(tmp_path, weights):
-    table = frame("regression").with_columns(pl.Series("times", weights))
-    layout = trained(tmp_path, "regression", table=table)
+    table = make_table("regression").with_columns(pl.Series("times", weights))
+    layout = train_project(tmp_path, "regression", table=table)
     with pytest.raises(DataRefused, match=r"evaluate\.weight"):
-        stage.run(params("regression", evaluate={"weight": "times"}), layout, Silent())
+        stage.run(make_params("regression", evaluate={"weight": "times"}), layout, Silent())
 
 
 def test_a_matrix_of_costs_prices_each_error(tmp_path):
     costs = {"white": {"red": 10.0}, "red": {"white": 2.0}}
     task = {"type": "multiclass", "costs": costs}
     evaluated = {"resamples": 20, "metrics": ["cost"]}
-    layout = trained(tmp_path, "multiclass", rounds=2)
-    found = Evaluated(layout, params("multiclass", task=task, evaluate=evaluated))
+    layout = train_project(tmp_path, "multiclass", rounds=2)
+    found = Evaluated(layout, make_params("multiclass", task=task, evaluate=evaluated))
     p, names = found.bundle.predict(found.test), list(found.bundle.labels.classes)
     price = [[costs.get(a, {}).get(d, float(a != d)) for d in names] for a in names]
     decided = (p @ np.array(price)).argmin(axis=1)
@@ -264,7 +266,9 @@ def test_a_cost_of_a_class_that_is_not_there_is_refused(tmp_path):
     task = {"type": "multiclass", "costs": {"whit": {"red": 1.0}}}
     with pytest.raises(BadParams, match="'whit'") as refused:
         stage.run(
-            params("multiclass", task=task), trained(tmp_path, "multiclass", rounds=2), Silent()
+            make_params("multiclass", task=task),
+            train_project(tmp_path, "multiclass", rounds=2),
+            Silent(),
         )
     assert "white" in refused.value.hint
 
@@ -272,8 +276,8 @@ def test_a_cost_of_a_class_that_is_not_there_is_refused(tmp_path):
 def test_protected_groups_and_worst_segments_are_in_the_report(tmp_path):
     section = {"resamples": 20, "slice_rows": 20, "protected": ["site"], "segments": 3}
     cost = {"type": "binary", "cost": {"false_negative": 5.0}}
-    layout = trained(tmp_path, "binary", rounds=3)
-    found = Evaluated(layout, params("binary", task=cost, evaluate=section))
+    layout = train_project(tmp_path, "binary", rounds=3)
+    found = Evaluated(layout, make_params("binary", task=cost, evaluate=section))
     groups = {g["value"]: g for g in found.report["fairness"]["site"]["groups"]}
     yes = found.bundle.predict(found.test)[:, 1] >= found.bundle.threshold
     for site, group in groups.items():
@@ -287,16 +291,16 @@ def test_protected_groups_and_worst_segments_are_in_the_report(tmp_path):
 
 
 def test_a_protected_column_that_is_not_there_is_refused(tmp_path):
-    given = params("binary", evaluate={"protected": ["sit"]})
+    given = make_params("binary", evaluate={"protected": ["sit"]})
     with pytest.raises(BadParams, match=r"evaluate\.protected"):
-        stage.run(given, trained(tmp_path, "binary", rounds=2), Silent())
+        stage.run(given, train_project(tmp_path, "binary", rounds=2), Silent())
 
 
 @pytest.mark.parametrize("family", ["lightgbm", "forest", "linear"])
 def test_mean_contributions_rank_the_features(tmp_path, family):
-    layout = trained(tmp_path, "binary", family=family, rounds=5)
+    layout = train_project(tmp_path, "binary", family=family, rounds=5)
     section = {"resamples": 20, "shap_rows": 30}
-    found = Evaluated(layout, params("binary", evaluate=section)).report["shap"]
+    found = Evaluated(layout, make_params("binary", evaluate=section)).report["shap"]
     assert found["rows"] == 30
     assert found["scale"] == "log-odds"
     values = list(found["mean"].values())
@@ -305,8 +309,8 @@ def test_mean_contributions_rank_the_features(tmp_path, family):
 
 
 def test_contributions_can_be_left_out(tmp_path):
-    layout = trained(tmp_path, "binary", rounds=2)
+    layout = train_project(tmp_path, "binary", rounds=2)
     section = {"resamples": 20, "shap_rows": 0, "segments": 0}
-    report = Evaluated(layout, params("binary", evaluate=section)).report
+    report = Evaluated(layout, make_params("binary", evaluate=section)).report
     assert report["shap"]["mean"] == {}
     assert (report["worst_segments"]["tried"], report["worst_segments"]["found"]) == (0, [])

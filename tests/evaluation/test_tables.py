@@ -1,4 +1,4 @@
-"""What the terminal shows of an evaluation."""
+"""Tables of an evaluation on the terminal."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_figure_that_is_not_defined_is_a_dash() -> None:
     )
 
 
-def test_what_was_found_out_has_a_table_each() -> None:
+def test_each_result_has_its_own_table() -> None:
     worst = {"column": "town", "value": "b", "rows": 40, "figure": 0.6}
     segment = {"where": {"town": "b", "hour": "9 to 12"}, "rows": 12, "metrics": {}, "loss": 0.7}
     gap = {"true_positive_rate": {"value": 0.1, "low": 0.05, "high": 0.2}}

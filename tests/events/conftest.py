@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from event_parts import Server
+from event_databases import PostgresServer
 
 from mlops_cli.layout import Layout
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory) -> Iterator[Server]:
-    made = Server(tmp_path_factory.mktemp("postgresql"))
+def server(tmp_path_factory) -> Iterator[PostgresServer]:
+    made = PostgresServer(tmp_path_factory.mktemp("postgresql"))
     yield made
     made.close()
 

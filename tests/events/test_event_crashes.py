@@ -1,4 +1,4 @@
-"""What was acknowledged is found after processes and databases were killed, each event once."""
+"""After kills of processes and databases, each acknowledged event is in the log exactly once."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import threading
 import time
 from pathlib import Path
 
-import child
+import child_process
 import pytest
-from event_parts import Server, kept_ids, label, prediction, soon
+from event_databases import PostgresServer, make_label, make_prediction, prediction_ids, wait_until
 
 from mlops_cli.events import open_log, open_reader
 from mlops_cli.layout import Layout
@@ -21,7 +21,7 @@ from mlops_cli.layout import Layout
 WRITER = """
 import sys, threading
 from pathlib import Path
-from event_parts import prediction
+from event_databases import make_prediction
 from mlops_cli.layout import Layout
 from mlops_cli.events import open_log
 import mlops_cli.events.writer as writer, mlops_cli.events.sqlite as sqlite
@@ -32,7 +32,7 @@ def work(name):
     while True:
         ids = [f"{name}-{n + i}" for i in range(5)]
         n += 5
-        log.append_predictions([prediction(n, id=i) for i in ids]).result(30)
+        log.append_predictions([make_prediction(n, id=i) for i in ids]).result(30)
         sys.stdout.write(" ".join(ids) + " .\\n")
         sys.stdout.flush()
 for thread in "xy":
@@ -46,7 +46,7 @@ class Writer:
     def __init__(self, name: str, root: Path, url: str | None) -> None:
         words = [sys.executable, "-c", WRITER, str(root), name, url or ""]
         self._process = subprocess.Popen(
-            words, stdout=subprocess.PIPE, text=True, env=child.environment()
+            words, stdout=subprocess.PIPE, text=True, env=child_process.environment()
         )
         self._lines: list[str] = []
         self._reader = threading.Thread(target=self._read)
@@ -74,9 +74,9 @@ class Writer:
 def found(url: str | None, layout: Layout) -> list[str]:
     """What is there after the next start has brought in what was spilled."""
     log = open_log(url, layout)
-    assert soon(lambda: not log._recovery.has_pending, 30)
+    assert wait_until(lambda: not log._recovery.has_pending, 30)
     log.close()
-    return kept_ids(url, layout)
+    return prediction_ids(url, layout)
 
 
 def test_two_writers_killed_ten_times_have_kept_what_they_acknowledged(layout) -> None:
@@ -84,7 +84,7 @@ def test_two_writers_killed_ten_times_have_kept_what_they_acknowledged(layout) -
     for number in range(10):
         writers = [Writer(f"{number}{other}", layout.root, None) for other in "ab"]
         # On a busy machine a process needs longer to begin.
-        assert soon(lambda: any(writer._lines for writer in writers), 20)  # noqa: B023
+        assert wait_until(lambda: any(writer._lines for writer in writers), 20)  # noqa: B023
         time.sleep(0.1 + number * 0.03)
         for writer in writers:
             acknowledged |= writer.kill()
@@ -98,7 +98,7 @@ def test_a_writer_killed_while_it_spills_has_kept_what_it_acknowledged(layout) -
     acknowledged: set[str] = set()
     for number in range(4):
         writer = Writer(str(number), layout.root, None)
-        assert soon(layout.events.exists)
+        assert wait_until(layout.events.exists)
         time.sleep(0.3)
         lock = sqlite3.connect(layout.events, timeout=5, isolation_level=None)
         lock.execute("BEGIN IMMEDIATE")
@@ -118,7 +118,7 @@ def test_a_writer_killed_while_it_spills_has_kept_what_it_acknowledged(layout) -
 
 
 def test_a_postgresql_killed_five_times_under_load_keeps_what_was_acknowledged(
-    server: Server, layout
+    server: PostgresServer, layout
 ) -> None:
     server.clear()
     writer = Writer("w", layout.root, server.url)
@@ -140,16 +140,16 @@ def test_a_postgresql_killed_five_times_under_load_keeps_what_was_acknowledged(
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("policy", ["spill", "block", "drop"])
 def test_a_postgresql_that_stops_midway_is_met_by_the_policy(
-    server: Server, layout, policy
+    server: PostgresServer, layout, policy
 ) -> None:
     server.clear()
     log = open_log(server.url, layout, policy)
     try:
         for i in range(20):
-            log.append_predictions([prediction(i)]).result(20)
+            log.append_predictions([make_prediction(i)]).result(20)
         server.stop()
-        during = log.append_predictions([prediction(20)])
-        labelled = log.append_labels([label(3)])
+        during = log.append_predictions([make_prediction(20)])
+        labelled = log.append_labels([make_label(3)])
         if policy == "block":
             with pytest.raises(TimeoutError):
                 during.result(0.5)
@@ -161,36 +161,36 @@ def test_a_postgresql_that_stops_midway_is_met_by_the_policy(
     finally:
         server.start()
     during.result(20)
-    assert soon(lambda: log.problem is None)
-    log.append_predictions([prediction(21)]).result(20)
+    assert wait_until(lambda: log.problem is None)
+    log.append_predictions([make_prediction(21)]).result(20)
     log.close()
     lost = {"id-20"} if policy == "drop" else set()
-    assert set(kept_ids(server.url, layout)) == {f"id-{i}" for i in range(22)} - lost
+    assert set(prediction_ids(server.url, layout)) == {f"id-{i}" for i in range(22)} - lost
     reader = open_reader(server.url, layout)
     assert reader.count() == (22 - len(lost), 0 if lost else 1)
     reader.close()
     assert log.counters()["dropped"] == (2 if lost else 0)
 
 
-def test_two_processes_write_to_one_postgresql(server: Server, layout) -> None:
+def test_two_processes_write_to_one_postgresql(server: PostgresServer, layout) -> None:
     server.clear()
     writers = [Writer(name, layout.root, server.url) for name in "ab"]
-    assert soon(lambda: all(writer.has_begun for writer in writers))
+    assert wait_until(lambda: all(writer.has_begun for writer in writers))
     time.sleep(0.5)
     acknowledged = [writer.kill() for writer in writers]
     with contextlib.closing(open_reader(server.url, layout)) as reader:
         total = reader.count().predictions
-    there = kept_ids(server.url, layout)
+    there = prediction_ids(server.url, layout)
     assert total == len(there) == len(set(there))
     assert set.union(*acknowledged) <= set(there)
 
 
 def test_the_same_label_at_once_to_two_services_is_new_to_one_of_them(url, layout) -> None:
     logs = [open_log(url, layout) for _ in range(2)]
-    logs[0].append_predictions([prediction(i) for i in range(50)]).result(10)
+    logs[0].append_predictions([make_prediction(i) for i in range(50)]).result(10)
     told = []
     for i in range(50):
-        futures = [log.append_labels([label(i)]) for log in logs]
+        futures = [log.append_labels([make_label(i)]) for log in logs]
         told.append(sorted(future.result(10)[0] for future in futures))
     for log in logs:
         log.close()

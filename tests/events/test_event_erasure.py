@@ -1,4 +1,4 @@
-"""What is erased is gone, from the tables, from the files, and beside a service that writes."""
+"""Erased events are gone from tables and files, also while a service writes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from event_parts import kept_ids, label, prediction, soon
+from event_databases import make_label, make_prediction, prediction_ids, wait_until
 
 from mlops_cli.errors import NotFound
 from mlops_cli.events import Label, open_events, open_log, open_reader
@@ -32,7 +32,7 @@ def fill(url: str | None, layout: Layout, count: int = 1200) -> None:
     """Every tenth prediction is of the person, and every hundredth has no moment."""
     events = open_events(url, layout)
     rows = [
-        prediction(
+        make_prediction(
             i,
             entity=PERSON if i % 10 == 0 else f'["e{i}"]',
             inputs=INPUTS if i % 10 == 0 else "{}",
@@ -40,7 +40,7 @@ def fill(url: str | None, layout: Layout, count: int = 1200) -> None:
         )
         for i in range(count)
     ]
-    labels = [label(i, at=1e9 + i) for i in range(0, count, 2)]
+    labels = [make_label(i, at=1e9 + i) for i in range(0, count, 2)]
     named = [about(str(p.entity), p.moment, p.at) for p in rows if p.moment is not None]
     for start in range(0, count, 100):
         events.write(rows[start : start + 100], [])
@@ -89,9 +89,10 @@ def test_what_is_older_than_a_date_is_erased_with_its_labels(url, layout) -> Non
     # Two of one entity and moment: the label is kept as long as one of them is there.
     events = open_events(url, layout)
     twice = [
-        prediction(i, at=1e9 + at, entity='["x"]', moment=5.0) for i, at in ((9001, 1), (9002, 900))
+        make_prediction(i, at=1e9 + at, entity='["x"]', moment=5.0)
+        for i, at in ((9001, 1), (9002, 900))
     ]
-    events.write(twice, [about('["x"]', 5.0, 1e9 + 800), label(3, at=1e9 + 900)])
+    events.write(twice, [about('["x"]', 5.0, 1e9 + 800), make_label(3, at=1e9 + 900)])
     events.close()
     done = erased(url, layout, Selection(before=1e9 + 600))
     assert done.predictions == 601
@@ -107,13 +108,13 @@ def test_what_is_older_than_a_date_is_erased_with_its_labels(url, layout) -> Non
 def test_no_byte_of_the_entity_is_left_in_the_files_beside_a_service(layout) -> None:
     log = open_log(None, layout)
     fill(None, layout)
-    log.append_predictions([prediction(10_001)]).result(10)
+    log.append_predictions([make_prediction(10_001)]).result(10)
     assert b"hunter2" in bytes_of(layout.work)
     erased(None, layout, Selection(entities=(PERSON,)))
     assert b"hunter2" not in bytes_of(layout.work)
-    log.append_predictions([prediction(10_002)]).result(10)
+    log.append_predictions([make_prediction(10_002)]).result(10)
     log.close()
-    assert {"id-10001", "id-10002"} <= set(kept_ids(None, layout))
+    assert {"id-10001", "id-10002"} <= set(prediction_ids(None, layout))
 
 
 def test_a_service_writes_on_while_much_is_erased(url, layout) -> None:
@@ -127,7 +128,7 @@ def test_a_service_writes_on_while_much_is_erased(url, layout) -> None:
         while not ended.is_set():
             number += 1
             begun = time.perf_counter()
-            log.append_predictions([prediction(number, at=9e9)]).result(20)
+            log.append_predictions([make_prediction(number, at=9e9)]).result(20)
             slowest = max(slowest, time.perf_counter() - begun)
 
     writing = threading.Thread(target=write)
@@ -171,10 +172,10 @@ def test_an_entity_is_found_by_an_index(server, layout) -> None:
 def test_what_waits_or_was_set_aside_is_erased(layout) -> None:
     folder = layout.work / "spill"
     spill = Spill(folder, 10**6)
-    spill.write([prediction(i, entity=PERSON, inputs=INPUTS) for i in range(3)])
-    spill.write([label(1), label(7), about(PERSON, 5.0), prediction(8, at=2e9)])
-    spill.set_aside(prediction(9, entity=PERSON, inputs=INPUTS))
-    spill.set_aside(prediction(10))
+    spill.write([make_prediction(i, entity=PERSON, inputs=INPUTS) for i in range(3)])
+    spill.write([make_label(1), make_label(7), about(PERSON, 5.0), make_prediction(8, at=2e9)])
+    spill.set_aside(make_prediction(9, entity=PERSON, inputs=INPUTS))
+    spill.set_aside(make_prediction(10))
     spill._set_aside(b"0badc0de " + PERSON.replace('"', '\\"').encode() + b"\n")
     held = erase_lines(folder, Selection(entities=(PERSON,)))
     assert (held.spilled, held.damaged, held.locked_files) == (0, 2, 1)
@@ -196,20 +197,20 @@ def test_a_log_erases_what_is_older_than_it_may_be(url, layout, monkeypatch) -> 
     monkeypatch.setattr("mlops_cli.events.retention._TICK", 0.05)
     now = time.time()
     spill = Spill(layout.work / "spill", 10**6)
-    spill.set_aside(prediction(4))
+    spill.set_aside(make_prediction(4))
     old, new = now - 91 * 86_400, now - 89 * 86_400
     events = open_events(url, layout)
     events.write(
-        [prediction(1, at=old), prediction(2, at=new)],
-        [label(1, at=new), label(2, at=new + 1)],
+        [make_prediction(1, at=old), make_prediction(2, at=new)],
+        [make_label(1, at=new), make_label(2, at=new + 1)],
     )
     events.close()
     log = open_log(url, layout, max_age="90d")
-    log.append_predictions([prediction(3, at=now)]).result(10)
-    assert soon(lambda: counts(url, layout) == EventCounts(2, 1))
-    assert soon(lambda: log.counters()["erased"] == 3)
+    log.append_predictions([make_prediction(3, at=now)]).result(10)
+    assert wait_until(lambda: counts(url, layout) == EventCounts(2, 1))
+    assert wait_until(lambda: log.counters()["erased"] == 3)
     log.close()
-    assert sorted(kept_ids(url, layout)) == ["id-2", "id-3"]
+    assert sorted(prediction_ids(url, layout)) == ["id-2", "id-3"]
     assert not list((layout.work / "spill").iterdir())
 
 

@@ -1,4 +1,4 @@
-"""An event is durable when its future is done, whatever happens to the database."""
+"""An event is durable when its future is done, also during an outage."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
-from event_parts import LONG, kept_ids, label, prediction, soon
+from event_databases import LONG_TEXT, make_label, make_prediction, prediction_ids, wait_until
 
 from mlops_cli.errors import Busy, SourceUnreadable
 from mlops_cli.events import Events, Label, RefusedEvents, open_events, open_log
@@ -63,87 +63,87 @@ def wanted(count: int) -> list[str]:
     return sorted(f"id-{i}" for i in range(count))
 
 
-def test_what_waits_is_written_together(opened, layout) -> None:
+def test_waiting_events_share_one_transaction(opened, layout) -> None:
     log, database = opened()
     database.gate.clear()
-    futures = [log.append_predictions([prediction(i)]) for i in range(500)]
-    futures.append(log.append_labels([label(3)]))
+    futures = [log.append_predictions([make_prediction(i)]) for i in range(500)]
+    futures.append(log.append_labels([make_label(3)]))
     assert log.waiting == 501
-    assert soon(lambda: log.lag_seconds > 0.01)
+    assert wait_until(lambda: log.lag_seconds > 0.01)
     assert not any(future.done() for future in futures)
     database.gate.set()
     assert futures[-1].result(10) == ["new"]
     assert all(future.result(10) == [] for future in futures[:-1])
     assert database.calls <= 2
-    assert soon(lambda: log.waiting == 0)
+    assert wait_until(lambda: log.waiting == 0)
     assert log.lag_seconds == 0
-    assert sorted(kept_ids(None, layout)) == wanted(500)
+    assert sorted(prediction_ids(None, layout)) == wanted(500)
 
 
 def test_more_than_may_wait_is_refused(opened, monkeypatch) -> None:
     monkeypatch.setattr("mlops_cli.events.writer._MAX_WAITING", 10)
     log, database = opened()
     database.gate.clear()
-    taken = log.append_predictions([prediction(i) for i in range(25)])
+    taken = log.append_predictions([make_prediction(i) for i in range(25)])
     with pytest.raises(Busy, match="25 events wait"):
-        log.append_predictions([prediction(99)]).result(1)
+        log.append_predictions([make_prediction(99)]).result(1)
     database.gate.set()
     taken.result(10)
-    assert soon(lambda: log.waiting == 0)
-    log.append_predictions([prediction(99)]).result(10)
+    assert wait_until(lambda: log.waiting == 0)
+    log.append_predictions([make_prediction(99)]).result(10)
     assert log.counters() == {
         "written": 26, "spilled": 0, "dropped": 0, "refused": 1, "outages": 0, "damaged": 0,
         "erased": 0,
     }  # fmt: skip
 
 
-def test_who_gives_up_waiting_disturbs_no_one(opened, layout) -> None:
+def test_a_cancelled_wait_does_not_affect_other_events(opened, layout) -> None:
     log, database = opened()
 
     async def impatient() -> None:
         database.gate.clear()
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
-                await asyncio.wrap_future(log.append_labels([label(1)]))
+                await asyncio.wrap_future(log.append_labels([make_label(1)]))
         database.gate.set()
 
     asyncio.run(impatient())
-    log.append_predictions([prediction(1)]).result(10)
-    assert log.append_labels([label(1)]).result(10) == ["same"]
+    log.append_predictions([make_prediction(1)]).result(10)
+    assert log.append_labels([make_label(1)]).result(10) == ["same"]
 
 
-def test_what_can_never_be_kept_fails_alone(opened, layout) -> None:
+def test_an_invalid_event_fails_alone(opened, layout) -> None:
     log, database = opened()
     database.gate.clear()
-    futures = [log.append_predictions([prediction(i)]) for i in range(5)]
-    wrong = log.append_predictions([prediction(5), prediction(6, version=None)])
+    futures = [log.append_predictions([make_prediction(i)]) for i in range(5)]
+    wrong = log.append_predictions([make_prediction(5), make_prediction(6, version=None)])
     database.gate.set()
     for future in futures:
         future.result(10)
     with pytest.raises(RefusedEvents) as caught:
         wrong.result(10)
     assert caught.value.ids == {"id-6"}
-    assert sorted(kept_ids(None, layout)) == wanted(6)
+    assert sorted(prediction_ids(None, layout)) == wanted(6)
     counters = log.counters()
     assert (counters["written"], counters["refused"], counters["outages"]) == (6, 1, 0)
 
 
 def test_spilled_events_come_in_when_the_database_is_back(opened, layout) -> None:
     log, database = opened()
-    log.append_predictions([prediction(0)]).result(10)
+    log.append_predictions([make_prediction(0)]).result(10)
     database.away = True
     for i in range(1, 200):
-        log.append_predictions([prediction(i)]).result(10)
-    assert log.append_labels([label(3)]).result(10) == ["kept"]
+        log.append_predictions([make_prediction(i)]).result(10)
+    assert log.append_labels([make_label(3)]).result(10) == ["kept"]
     assert log.reason == "the event log can't be used: it is away"
     assert log.problem == "the event log can't be reached or written to"
-    assert kept_ids(None, layout) == ["id-0"]
+    assert prediction_ids(None, layout) == ["id-0"]
     database.away = False
-    assert soon(lambda: len(kept_ids(None, layout)) == 200)
-    assert soon(lambda: not list((layout.work / "spill").iterdir()))
-    assert sorted(kept_ids(None, layout)) == wanted(200)
+    assert wait_until(lambda: len(prediction_ids(None, layout)) == 200)
+    assert wait_until(lambda: not list((layout.work / "spill").iterdir()))
+    assert sorted(prediction_ids(None, layout)) == wanted(200)
     assert log.problem is None
-    assert soon(lambda: log.append_labels([label(3)]).result(10) == ["same"])
+    assert wait_until(lambda: log.append_labels([make_label(3)]).result(10) == ["same"])
     counters = log.counters()
     assert counters["written"] >= 201
     assert (counters["dropped"], counters["refused"], counters["outages"]) == (0, 0, 1)
@@ -156,24 +156,26 @@ def test_events_come_while_spilled_ones_come_in_and_outages_follow_each_other(
     log, database = opened()
     for i in range(300):
         database.away = i // 20 % 2 == 1
-        log.append_predictions([prediction(i)]).result(10)
+        log.append_predictions([make_prediction(i)]).result(10)
         time.sleep(0.005)
     database.away = False
-    assert soon(lambda: len(kept_ids(None, layout)) >= 300)
-    assert sorted(kept_ids(None, layout)) == wanted(300)
+    assert wait_until(lambda: len(prediction_ids(None, layout)) >= 300)
+    assert sorted(prediction_ids(None, layout)) == wanted(300)
     assert log.outages > 2
 
 
 def test_a_label_does_not_overtake_one_that_was_spilled(opened, layout) -> None:
     log, database = opened()
-    log.append_predictions([prediction(1)]).result(10)
-    log.append_labels([label(1, "1", at=1.0)]).result(10)
+    log.append_predictions([make_prediction(1)]).result(10)
+    log.append_labels([make_label(1, "1", at=1.0)]).result(10)
     database.away = True
-    log.append_labels([label(1, "2", at=2.0)]).result(10)
+    log.append_labels([make_label(1, "2", at=2.0)]).result(10)
     database.away = False
-    log.append_labels([label(1, "1", at=3.0)]).result(10)
-    assert soon(lambda: log.append_labels([label(1, "1", at=4.0)]).result(10) == ["same"])
-    assert log.append_labels([label(1, "2", at=5.0)]).result(10) == ["changed"]
+    log.append_labels([make_label(1, "1", at=3.0)]).result(10)
+    assert wait_until(
+        lambda: log.append_labels([make_label(1, "1", at=4.0)]).result(10) == ["same"]
+    )
+    assert log.append_labels([make_label(1, "2", at=5.0)]).result(10) == ["changed"]
 
 
 def test_a_full_spill_lets_clients_wait(opened, layout) -> None:
@@ -181,7 +183,7 @@ def test_a_full_spill_lets_clients_wait(opened, layout) -> None:
     database.away = True
     futures = []
     for i in range(30):
-        futures.append(log.append_predictions([prediction(i)]))
+        futures.append(log.append_predictions([make_prediction(i)]))
         time.sleep(0.005)
     assert log.spilled > 0
     assert not futures[-1].done()
@@ -190,7 +192,7 @@ def test_a_full_spill_lets_clients_wait(opened, layout) -> None:
     database.away = False
     for future in futures:
         future.result(10)
-    assert soon(lambda: len(kept_ids(None, layout)) == 30)
+    assert wait_until(lambda: len(prediction_ids(None, layout)) == 30)
 
 
 def test_a_spill_that_fails_lets_clients_wait(layout, opened) -> None:
@@ -198,60 +200,62 @@ def test_a_spill_that_fails_lets_clients_wait(layout, opened) -> None:
     (layout.work / "spill").write_text("a file where the folder should be")
     log, database = opened()
     database.away = True
-    future = log.append_predictions([prediction(1)])
+    future = log.append_predictions([make_prediction(1)])
     time.sleep(0.3)
     assert not future.done()
     database.away = False
     future.result(10)
-    assert kept_ids(None, layout) == ["id-1"]
+    assert prediction_ids(None, layout) == ["id-1"]
 
 
 def test_blocking_waits_until_the_database_is_back(opened, layout) -> None:
     log, database = opened("block")
     database.away = True
-    futures = [log.append_predictions([prediction(i)]) for i in range(3)]
+    futures = [log.append_predictions([make_prediction(i)]) for i in range(3)]
     time.sleep(0.3)
     assert not any(future.done() for future in futures)
     database.away = False
     for future in futures:
         future.result(10)
-    assert sorted(kept_ids(None, layout)) == wanted(3)
+    assert sorted(prediction_ids(None, layout)) == wanted(3)
     assert log.counters()["spilled"] == 0
 
 
 def test_dropping_counts_what_is_lost(opened, layout) -> None:
     log, database = opened("drop")
-    log.append_predictions([prediction(0)]).result(10)
+    log.append_predictions([make_prediction(0)]).result(10)
     database.away = True
-    log.append_predictions([prediction(1), prediction(2)]).result(10)
-    assert log.append_labels([label(0)]).result(10) == ["dropped"]
+    log.append_predictions([make_prediction(1), make_prediction(2)]).result(10)
+    assert log.append_labels([make_label(0)]).result(10) == ["dropped"]
     assert log.counters()["dropped"] == 3
     database.away = False
-    assert soon(lambda: log.problem is None)
-    log.append_predictions([prediction(3)]).result(10)
-    assert kept_ids(None, layout) == ["id-0", "id-3"]
+    assert wait_until(lambda: log.problem is None)
+    log.append_predictions([make_prediction(3)]).result(10)
+    assert prediction_ids(None, layout) == ["id-0", "id-3"]
 
 
 def test_what_was_spilled_before_a_crash_comes_in_at_the_next_start(layout) -> None:
     before = Spill(layout.work / "spill", 10**6)
-    before.write([prediction(i) for i in range(5)])
+    before.write([make_prediction(i) for i in range(5)])
     before.close()
     log = open_log(None, layout)
-    log.append_predictions([prediction(5)]).result(10)
-    assert soon(lambda: len(kept_ids(None, layout)) == 6)
+    log.append_predictions([make_prediction(5)]).result(10)
+    assert wait_until(lambda: len(prediction_ids(None, layout)) == 6)
     log.close()
     assert not list((layout.work / "spill").iterdir())
 
 
 def test_a_spilled_event_that_can_never_come_in_holds_up_no_other(layout) -> None:
     before = Spill(layout.work / "spill", 10**6)
-    before.write([prediction(0), prediction(1, version=None), label(0), prediction(2)])
+    before.write(
+        [make_prediction(0), make_prediction(1, version=None), make_label(0), make_prediction(2)]
+    )
     before.close()
     log = open_log(None, layout)
-    assert soon(lambda: layout.events.exists() and len(kept_ids(None, layout)) == 2)
-    assert soon(lambda: log.append_labels([label(0)]).result(10) == ["same"])
+    assert wait_until(lambda: layout.events.exists() and len(prediction_ids(None, layout)) == 2)
+    assert wait_until(lambda: log.append_labels([make_label(0)]).result(10) == ["same"])
     log.close()
-    assert kept_ids(None, layout) == ["id-0", "id-2"]
+    assert prediction_ids(None, layout) == ["id-0", "id-2"]
     assert [p.suffix for p in (layout.work / "spill").iterdir()] == [".damaged"]
     assert log.counters()["refused"] == 1
 
@@ -259,15 +263,15 @@ def test_a_spilled_event_that_can_never_come_in_holds_up_no_other(layout) -> Non
 def test_closing_writes_what_waits_and_then_takes_no_more(opened, layout) -> None:
     log, database = opened()
     database.gate.clear()
-    futures = [log.append_predictions([prediction(i)]) for i in range(100)]
+    futures = [log.append_predictions([make_prediction(i)]) for i in range(100)]
     closing = threading.Thread(target=log.close)
     closing.start()
     database.gate.set()
     closing.join(10)
     assert all(future.done() for future in futures)
-    assert sorted(kept_ids(None, layout)) == wanted(100)
+    assert sorted(prediction_ids(None, layout)) == wanted(100)
     with pytest.raises(RuntimeError, match="closed"):
-        log.append_predictions([prediction(2)]).result(1)
+        log.append_predictions([make_prediction(2)]).result(1)
     log.close()
 
 
@@ -275,13 +279,13 @@ def test_closing_without_a_database_spills_or_says_so(layout, opened, monkeypatc
     monkeypatch.setattr("mlops_cli.events.writer._CLOSE_SECONDS", 0.3)
     log, database = opened()
     database.away = True
-    future = log.append_predictions([prediction(1)])
+    future = log.append_predictions([make_prediction(1)])
     log.close()
     future.result(1)
     assert len(list((layout.work / "spill").iterdir())) == 1
     log, database = opened("block")
     database.away = True
-    future = log.append_predictions([prediction(2)])
+    future = log.append_predictions([make_prediction(2)])
     log.close()
     with pytest.raises(TimeoutError):
         future.result(1)
@@ -290,14 +294,14 @@ def test_closing_without_a_database_spills_or_says_so(layout, opened, monkeypatc
 def test_a_locked_file_is_an_outage_that_ends(layout, monkeypatch) -> None:
     monkeypatch.setattr("mlops_cli.events.sqlite._TIMEOUT", 0.2)
     log = open_log(None, layout)
-    log.append_predictions([prediction(0)]).result(10)
+    log.append_predictions([make_prediction(0)]).result(10)
     other = sqlite3.connect(layout.events, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    log.append_predictions([prediction(1)]).result(10)
+    log.append_predictions([make_prediction(1)]).result(10)
     assert "locked" in (log.reason or "")
     other.execute("ROLLBACK")
     other.close()
-    assert soon(lambda: len(kept_ids(None, layout)) == 2)
+    assert wait_until(lambda: len(prediction_ids(None, layout)) == 2)
     log.close()
 
 
@@ -309,7 +313,7 @@ CREATE TRIGGER trouble BEFORE INSERT ON predictions FOR EACH ROW EXECUTE FUNCTIO
 
 
 def long_label(number: int) -> Label:
-    entity = json.dumps([LONG])
+    entity = json.dumps([LONG_TEXT])
     return Label(f"{entity}|{number}", None, entity, float(number), "true", 1e9)
 
 
@@ -317,30 +321,40 @@ def long_label(number: int) -> Label:
 def test_a_long_entity_is_no_outage(server, layout, policy) -> None:
     server.clear()
     log = open_log(server.url, layout, policy)
-    assert log.append_predictions([prediction(1, entity=json.dumps([LONG]))]).result(10) == []
+    assert (
+        log.append_predictions([make_prediction(1, entity=json.dumps([LONG_TEXT]))]).result(10)
+        == []
+    )
     with pytest.raises(RefusedEvents):
         log.append_labels([long_label(1)]).result(10)
-    assert log.append_predictions([prediction(2)]).result(10) == []
-    assert log.append_labels([label(2)]).result(10) == ["new"]
+    assert log.append_predictions([make_prediction(2)]).result(10) == []
+    assert log.append_labels([make_label(2)]).result(10) == ["new"]
     counters = log.counters()
     assert (counters["outages"], counters["spilled"], log.reason) == (0, 0, None)
     log.close()
-    assert kept_ids(server.url, layout) == ["id-1", "id-2"]
+    assert prediction_ids(server.url, layout) == ["id-1", "id-2"]
 
 
 def test_what_was_spilled_and_can_never_come_in_holds_up_no_other(server, layout) -> None:
     server.clear()
     before = Spill(layout.work / "spill", 10**7)
-    before.write([prediction(1, entity=json.dumps([LONG])), long_label(1), long_label(2), label(1)])
+    before.write(
+        [
+            make_prediction(1, entity=json.dumps([LONG_TEXT])),
+            long_label(1),
+            long_label(2),
+            make_label(1),
+        ]
+    )
     before.close()
     for count in (1, 2):
         log = open_log(server.url, layout)
-        assert log.append_predictions([prediction(10 * count)]).result(10) == []
-        assert soon(lambda log=log: not log._recovery.has_pending)
-        assert log.append_labels([label(1)]).result(10) == ["same"]
+        assert log.append_predictions([make_prediction(10 * count)]).result(10) == []
+        assert wait_until(lambda log=log: not log._recovery.has_pending)
+        assert log.append_labels([make_label(1)]).result(10) == ["same"]
         assert log.counters()["damaged"] == 2
         log.close()
-    assert kept_ids(server.url, layout) == ["id-1", "id-10", "id-20"]
+    assert prediction_ids(server.url, layout) == ["id-1", "id-10", "id-20"]
     (aside,) = (layout.work / "spill").iterdir()
     assert aside.suffix == ".damaged"
     assert aside.stat().st_mode & 0o777 == 0o600
@@ -350,20 +364,20 @@ def test_what_was_spilled_and_can_never_come_in_holds_up_no_other(server, layout
 def test_a_row_that_fails_again_and_again_is_taken_for_the_fault(server, layout, policy) -> None:
     server.clear()
     log = open_log(server.url, layout, policy)
-    log.append_predictions([prediction(0)]).result(10)
+    log.append_predictions([make_prediction(0)]).result(10)
     with psycopg.connect(server.url, autocommit=True) as db:
         db.execute(TROUBLE)
-    future = log.append_predictions([prediction(i) for i in range(1, 6)])
+    future = log.append_predictions([make_prediction(i) for i in range(1, 6)])
     if policy == "block":
         with pytest.raises(RefusedEvents) as caught:
             future.result(20)
         assert caught.value.ids == {"id-3"}
     else:
         future.result(20)
-        assert soon(lambda: log.counters()["damaged"] == 1)
-    log.append_predictions([prediction(6)]).result(10)
-    assert soon(lambda: len(kept_ids(server.url, layout)) == 6)
-    assert sorted(kept_ids(server.url, layout)) == [f"id-{i}" for i in (0, 1, 2, 4, 5, 6)]
+        assert wait_until(lambda: log.counters()["damaged"] == 1)
+    log.append_predictions([make_prediction(6)]).result(10)
+    assert wait_until(lambda: len(prediction_ids(server.url, layout)) == 6)
+    assert sorted(prediction_ids(server.url, layout)) == [f"id-{i}" for i in (0, 1, 2, 4, 5, 6)]
     assert log.counters()["refused"] == 1
     log.close()
 
@@ -374,12 +388,12 @@ def test_a_table_that_is_locked_is_an_outage_and_no_row_s_fault(
     monkeypatch.setattr("mlops_cli.events.postgres._TIMEOUT", 1)
     server.clear()
     log = open_log(server.url, layout)
-    log.append_predictions([prediction(0)]).result(10)
+    log.append_predictions([make_prediction(0)]).result(10)
     with psycopg.connect(server.url) as db:
         db.execute("LOCK TABLE predictions")
-        log.append_predictions([prediction(1), prediction(2)]).result(10)
+        log.append_predictions([make_prediction(1), make_prediction(2)]).result(10)
         time.sleep(2.5)
-    assert soon(lambda: len(kept_ids(server.url, layout)) == 3)
+    assert wait_until(lambda: len(prediction_ids(server.url, layout)) == 3)
     assert log.counters()["refused"] == log.counters()["damaged"] == 0
     log.close()
 
@@ -387,13 +401,13 @@ def test_a_table_that_is_locked_is_an_outage_and_no_row_s_fault(
 @pytest.mark.parametrize("policy", ["spill", "block"])
 def test_a_label_counts_although_the_clock_is_set_back(opened, layout, policy) -> None:
     log, database = opened(policy)
-    log.append_predictions([prediction(1)]).result(10)
-    log.append_labels([label(1, "1", at=1e9)]).result(10)
+    log.append_predictions([make_prediction(1)]).result(10)
+    log.append_labels([make_label(1, "1", at=1e9)]).result(10)
     if policy == "spill":
         database.away = True
-        assert log.append_labels([label(1, "2", at=1e9 - 600)]).result(10) == ["kept"]
+        assert log.append_labels([make_label(1, "2", at=1e9 - 600)]).result(10) == ["kept"]
         database.away = False
-        assert soon(lambda: not log._recovery.has_pending)
+        assert wait_until(lambda: not log._recovery.has_pending)
     else:
-        assert log.append_labels([label(1, "2", at=1e9 - 600)]).result(10) == ["changed"]
-    assert log.append_labels([label(1, "2", at=1e9 - 500)]).result(10) == ["same"]
+        assert log.append_labels([make_label(1, "2", at=1e9 - 600)]).result(10) == ["changed"]
+    assert log.append_labels([make_label(1, "2", at=1e9 - 500)]).result(10) == ["same"]

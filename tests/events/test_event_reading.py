@@ -1,4 +1,4 @@
-"""What was kept can be read in bounded pages, while others write."""
+"""Reading the event log in bounded pages, while others write."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import psycopg
 import pytest
-from event_parts import label, prediction
+from event_databases import make_label, make_prediction
 
 from mlops_cli.errors import NotFound, SourceUnreadable
 from mlops_cli.events import Label, open_events, open_reader
@@ -22,7 +22,7 @@ def reader(url, layout) -> Iterator[Reader]:
     # Two of each time, three versions, some shadows.
     events.write(
         [
-            prediction(
+            make_prediction(
                 i,
                 at=1e9 + i // 2,
                 version=f"v0.{i % 3}.0",
@@ -30,9 +30,9 @@ def reader(url, layout) -> Iterator[Reader]:
             )
             for i in range(100)
         ],
-        [label(i, at=2e9 + i) for i in range(20)],
+        [make_label(i, at=2e9 + i) for i in range(20)],
     )
-    events.write([], [label(i, "false", at=3e9 + i) for i in range(5)])
+    events.write([], [make_label(i, "false", at=3e9 + i) for i in range(5)])
     events.close()
     made = open_reader(url, layout)
     yield made
@@ -80,7 +80,7 @@ def test_reading_sees_what_came_since_and_holds_no_writer_up(reader, url, layout
     pages = reader.predictions(page_rows=10)
     next(pages)
     events = open_events(url, layout)
-    events.write([prediction(1000)], [])
+    events.write([make_prediction(1000)], [])
     events.close()
     assert sum(frame.height for frame in pages) == 91
 
@@ -124,7 +124,9 @@ def test_the_newest_prediction_is_found(reader) -> None:
 
 def test_labels_that_contradict_and_labels_of_nothing_are_counted(reader, url, layout) -> None:
     events = open_events(url, layout)
-    events.write([], [label(1000, at=4e9), entity_label("e1", 2e9 + 1), entity_label("e9", 7.0)])
+    events.write(
+        [], [make_label(1000, at=4e9), entity_label("e1", 2e9 + 1), entity_label("e9", 7.0)]
+    )
     events.close()
     assert reader.count_conflicts() == LabelConflicts(contradicting=5, unknown=2)
     assert reader.count_conflicts(since=3.5e9) == LabelConflicts(contradicting=0, unknown=2)
@@ -140,16 +142,22 @@ def test_the_query_of_the_documents_counts_each_prediction_once(url, layout) -> 
     right, wrong = '{"prediction":true}', '{"prediction":false}'
     events.write(
         [
-            prediction(1, output=right),
-            prediction(2, output=right, entity='["x"]', moment=7.0),
-            prediction(3, output=wrong, entity='["y"]', moment=8.0),
-            prediction(4, output=wrong, role="shadow"),
-            prediction(5, version="v0.2.0"),
+            make_prediction(1, output=right),
+            make_prediction(2, output=right, entity='["x"]', moment=7.0),
+            make_prediction(3, output=wrong, entity='["y"]', moment=8.0),
+            make_prediction(4, output=wrong, role="shadow"),
+            make_prediction(5, version="v0.2.0"),
         ],
         # The second and third by entity; the third by id too, and later.
-        [label(1, "false"), label(1), entity_label("x", 7.0), entity_label("y", 8.0), label(4)],
+        [
+            make_label(1, "false"),
+            make_label(1),
+            entity_label("x", 7.0),
+            entity_label("y", 8.0),
+            make_label(4),
+        ],
     )
-    events.write([], [label(3, "false", at=5e9)])
+    events.write([], [make_label(3, "false", at=5e9)])
     events.close()
     page = (Path(__file__).parents[2] / "docs" / "events.md").read_text(encoding="utf-8")
     sql = page.partition("```sql\n")[2].partition("```")[0]

@@ -1,4 +1,4 @@
-"""What is spilled is whole, bounded, and given back until it is said to be in."""
+"""The spill: complete events, limited size, kept until they are imported."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import child
+import child_process
 import pytest
-from event_parts import label, prediction
+from event_databases import make_label, make_prediction
 
 from mlops_cli.events import spill as module
 from mlops_cli.events.spill import Spill
@@ -30,7 +30,7 @@ def ids(spill: Spill) -> list[str]:
 
 
 def test_what_is_written_is_given_back_once_and_gone(spill) -> None:
-    events = [prediction(1), label(1), prediction(2, moment=None, entity=None)]
+    events = [make_prediction(1), make_label(1), make_prediction(2, moment=None, entity=None)]
     assert spill.write(events)
     (chunk,) = spill.chunks()
     assert (chunk.predictions, chunk.labels) == ([events[0], events[2]], [events[1]])
@@ -40,7 +40,7 @@ def test_what_is_written_is_given_back_once_and_gone(spill) -> None:
 
 def test_what_was_not_brought_in_to_the_end_is_given_again(spill, monkeypatch) -> None:
     monkeypatch.setattr(module, "_CHUNK", 10)
-    spill.write([prediction(i) for i in range(25)])
+    spill.write([make_prediction(i) for i in range(25)])
     chunks = spill.chunks()
     assert len(next(chunks).predictions) == 10
     assert len(next(chunks).predictions) == 10
@@ -48,11 +48,11 @@ def test_what_was_not_brought_in_to_the_end_is_given_again(spill, monkeypatch) -
     assert ids(spill) == [f"id-{i}" for i in range(25)]
 
 
-def test_it_goes_on_while_it_is_brought_in(spill) -> None:
-    spill.write([prediction(1)])
+def test_events_can_be_spilled_during_an_import(spill) -> None:
+    spill.write([make_prediction(1)])
     chunks = spill.chunks()
     next(chunks)
-    spill.write([prediction(2)])
+    spill.write([make_prediction(2)])
     assert next(chunks, None) is None
     assert ids(spill) == ["id-2"]
 
@@ -60,7 +60,7 @@ def test_it_goes_on_while_it_is_brought_in(spill) -> None:
 def test_segments_are_small_and_their_space_comes_back(spill, monkeypatch) -> None:
     monkeypatch.setattr(module, "_SEGMENT", 500)
     for i in range(10):
-        spill.write([prediction(i)])
+        spill.write([make_prediction(i)])
     assert len(files(spill)) > 3
     assert ids(spill) == [f"id-{i}" for i in range(10)]
     assert spill.size == 0
@@ -68,17 +68,17 @@ def test_segments_are_small_and_their_space_comes_back(spill, monkeypatch) -> No
 
 def test_a_full_spill_takes_nothing_of_what_is_too_much(tmp_path) -> None:
     spill = Spill(tmp_path / "spill", 2_000)
-    taken = [spill.write([prediction(i), prediction(-i)]) for i in range(1, 9)]
+    taken = [spill.write([make_prediction(i), make_prediction(-i)]) for i in range(1, 9)]
     assert taken[0]
     assert not taken[-1]
     assert spill.size <= 2_000
     assert len(ids(spill)) == 2 * sum(taken)
-    assert spill.write([prediction(0)])
+    assert spill.write([make_prediction(0)])
 
 
 @pytest.mark.parametrize("torn", [b"0badc0de [", b'0badc0de ["p", []]\n', b"\0" * 500, b"\n"])
 def test_a_torn_end_is_passed_over(spill, torn) -> None:
-    spill.write([prediction(1), prediction(2)])
+    spill.write([make_prediction(1), make_prediction(2)])
     spill.close()
     with files(spill)[0].open("ab") as file:
         file.write(torn)
@@ -87,7 +87,7 @@ def test_a_torn_end_is_passed_over(spill, torn) -> None:
 
 
 def test_each_length_of_a_torn_write_gives_whole_events_only(spill) -> None:
-    spill.write([prediction(1), prediction(2)])
+    spill.write([make_prediction(1), make_prediction(2)])
     spill.close()
     whole = files(spill)[0].read_bytes()
     ends = whole.index(b"\n") + 1, len(whole)
@@ -98,7 +98,7 @@ def test_each_length_of_a_torn_write_gives_whole_events_only(spill) -> None:
 
 
 def test_a_damaged_middle_is_kept_for_someone_to_look_at(spill) -> None:
-    spill.write([prediction(i) for i in range(4)])
+    spill.write([make_prediction(i) for i in range(4)])
     spill.close()
     (path,) = files(spill)
     text = bytearray(path.read_bytes())
@@ -110,8 +110,8 @@ def test_a_damaged_middle_is_kept_for_someone_to_look_at(spill) -> None:
     assert {oct(p.stat().st_mode)[-3:] for p in files(spill, "damaged")} == {"600"}
 
 
-def test_nothing_follows_a_write_that_failed(spill, monkeypatch) -> None:
-    spill.write([prediction(1)])
+def test_a_failed_write_leaves_no_event_and_the_next_one_succeeds(spill, monkeypatch) -> None:
+    spill.write([make_prediction(1)])
     real = os.fsync
 
     def full(descriptor: int) -> None:
@@ -119,9 +119,9 @@ def test_nothing_follows_a_write_that_failed(spill, monkeypatch) -> None:
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
-        spill.write([prediction(2)])
+        spill.write([make_prediction(2)])
     monkeypatch.setattr(os, "fsync", real)
-    spill.write([prediction(3)])
+    spill.write([make_prediction(3)])
     assert ids(spill) == ["id-1", "id-3"]
 
 
@@ -129,13 +129,13 @@ def test_a_segment_that_another_process_writes_is_left_to_it_until_it_ends(spill
     spill._folder.mkdir()
     code = (
         "import sys; from pathlib import Path\n"
-        "from event_parts import prediction; from mlops_cli.events.spill import Spill\n"
-        "spill = Spill(Path(sys.argv[1]), 10**6); spill.write([prediction(7)])\n"
+        "from event_databases import make_prediction; from mlops_cli.events.spill import Spill\n"
+        "spill = Spill(Path(sys.argv[1]), 10**6); spill.write([make_prediction(7)])\n"
         "print('written', flush=True); sys.stdin.read()"
     )
     words = [sys.executable, "-c", code, str(spill._folder)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(words, env=child.environment(), **pipes) as other:
+    with subprocess.Popen(words, env=child_process.environment(), **pipes) as other:
         assert other.stdout.readline() == "written\n"
         assert ids(spill) == []
         assert spill.size > 0
@@ -154,7 +154,7 @@ def test_an_empty_segment_goes_with_its_process(spill, tmp_path) -> None:
 
 
 def test_files_are_their_owner_s_only(spill) -> None:
-    spill.write([prediction(1)])
+    spill.write([make_prediction(1)])
     spill.close()
     assert oct(spill._folder.stat().st_mode)[-3:] == "700"
     (path,) = files(spill)

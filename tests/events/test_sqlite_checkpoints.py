@@ -1,4 +1,4 @@
-"""The write-ahead log doesn't grow under steady writing, and no commit waits for it."""
+"""SQLite's write-ahead log stays small under steady writing, and no commit waits for it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 import time
 from contextlib import closing
 
-from event_parts import prediction
+from event_databases import make_prediction
 
 from mlops_cli.events import sqlite_checkpoints
 from mlops_cli.events.sqlite import SqliteEvents
@@ -15,14 +15,14 @@ from mlops_cli.events.sqlite import SqliteEvents
 LONG = 200_000
 
 
-def test_it_begins_anew_although_it_is_never_left_alone(tmp_path, monkeypatch):
+def test_the_write_ahead_log_restarts_under_steady_load(tmp_path, monkeypatch):
     monkeypatch.setattr(sqlite_checkpoints, "_MAX_LOG_BYTES", LONG)
     path = tmp_path / "events.sqlite"
     events, log = SqliteEvents(path), path.with_name("events.sqlite-wal")
     written = 0
     for start in range(0, 6_000, 20):
         before = log.stat().st_size if log.exists() else 0
-        events.write([prediction(i) for i in range(start, start + 20)], [])
+        events.write([make_prediction(i) for i in range(start, start + 20)], [])
         written += 20
         assert before < 10 * LONG
         time.sleep(0.001)
@@ -56,11 +56,11 @@ def test_a_log_that_began_anew_is_short_although_its_file_is_long(tmp_path, monk
     events, log = SqliteEvents(path), path.with_name("events.sqlite-wal")
     written = 0
     while not begun:
-        events.write([prediction(i) for i in range(written, written + 200)], [])
+        events.write([make_prediction(i) for i in range(written, written + 200)], [])
         written += 200
     begun[0].join()
     for number in range(written, written + 10):
-        events.write([prediction(number)], [])
+        events.write([make_prediction(number)], [])
     assert log.stat().st_size >= long
     assert len(begun) == 1
     events.close()

@@ -1,4 +1,4 @@
-"""Aggregates by integer sums are those of the values that count."""
+"""Aggregates by integer prefix sums equal direct aggregates."""
 
 from __future__ import annotations
 

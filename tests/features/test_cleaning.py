@@ -1,4 +1,4 @@
-"""Replaced values keep their column's type, and NaN doesn't come in by them."""
+"""Cleaning: replaced values keep the column's type, and NaN becomes missing."""
 
 from __future__ import annotations
 

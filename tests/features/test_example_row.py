@@ -1,4 +1,4 @@
-"""The example of a request is made up: nobody's row, and nothing that few rows have."""
+"""The example request is made up and reveals no rare value of the data."""
 
 from __future__ import annotations
 

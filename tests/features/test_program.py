@@ -1,4 +1,4 @@
-"""The feature program: no look into the future, and the same for a table and for one row."""
+"""The feature program: no future values, and the same features for a table and for one row."""
 
 from __future__ import annotations
 
@@ -9,9 +9,18 @@ from typing import Any
 
 import polars as pl
 import pytest
+from feature_programs import (
+    INGEST,
+    RULES,
+    START,
+    UTC,
+    change_rules,
+    compile_program,
+    make_tables,
+    make_trips,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from programs import INGEST, RULES, START, UTC, changed, compiled, tables, trips
 
 from mlops_cli.errors import BadParams, DataRefused
 from mlops_cli.features.example_row import example_row
@@ -26,28 +35,28 @@ BUS = {"source": "buses", "columns": ["size"]}
 @settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_one_row_gives_to_the_bit_what_the_whole_table_gives(seed: int) -> None:
-    base = trips(seed, 150)
-    program = compiled()
-    whole = program.transform(base, tables(base))
+    base = make_trips(seed, 150)
+    program = compile_program()
+    whole = program.transform(base, make_tables(base))
     for i in range(0, base.height, 7):
-        assert program.transform(base[i], tables(base)).equals(whole[i], null_equal=True)
+        assert program.transform(base[i], make_tables(base)).equals(whole[i], null_equal=True)
 
 
 def test_the_row_needs_no_columns_that_become_known_late() -> None:
-    base = trips(1, 100)
-    program = compiled()
-    whole = program.transform(base, tables(base))
+    base = make_trips(1, 100)
+    program = compile_program()
+    whole = program.transform(base, make_tables(base))
     request = base[17].drop("delay", "done")
-    assert program.transform(request, tables(base)).equals(whole[17])
+    assert program.transform(request, make_tables(base)).equals(whole[17])
 
 
 def test_rows_out_of_reach_do_not_change_the_answer() -> None:
-    base = trips(2, 400)
+    base = make_trips(2, 400)
     at = base["t"][5] - dt.timedelta(hours=2)
-    program = compiled()
+    program = compile_program()
     near = base.filter(pl.col("t") > at - dt.timedelta(days=4), pl.col("t") < at)
-    whole = program.transform(base[5], tables(base))
-    assert program.transform(base[5], {**tables(base), "trips": near.lazy()}).equals(whole)
+    whole = program.transform(base[5], make_tables(base))
+    assert program.transform(base[5], {**make_tables(base), "trips": near.lazy()}).equals(whole)
 
 
 def near(found: float | None, expected: Any) -> bool:
@@ -58,8 +67,8 @@ def near(found: float | None, expected: Any) -> bool:
 
 
 def test_windows_agree_with_a_direct_count() -> None:
-    base = trips(3, 400)
-    made = compiled().transform(base, tables(base))
+    base = make_trips(3, 400)
+    made = compile_program().transform(base, make_tables(base))
     for i in base.with_row_index().filter(pl.col("bus").is_not_null())["index"][::11]:
         at = base["t"][i] - dt.timedelta(hours=2)
         day = base.filter(
@@ -82,9 +91,9 @@ def test_windows_agree_with_a_direct_count() -> None:
 
 
 def test_as_of_join_takes_the_latest_published_before_the_prediction() -> None:
-    base = trips(4, 50)
-    made = compiled().transform(base, tables(base))
-    weather = tables(base)["weather"].collect()
+    base = make_trips(4, 50)
+    made = compile_program().transform(base, make_tables(base))
+    weather = make_tables(base)["weather"].collect()
     for i in range(50):
         at = base["t"][i] - dt.timedelta(hours=2)
         known = weather.filter(
@@ -96,52 +105,58 @@ def test_as_of_join_takes_the_latest_published_before_the_prediction() -> None:
 
 
 def test_what_becomes_known_at_the_very_moment_is_not_seen() -> None:
-    base = trips(5, 2).with_columns(
+    base = make_trips(5, 2).with_columns(
         t=pl.Series([START, START + dt.timedelta(hours=4)], dtype=UTC),
         bus=pl.lit("b1"),
         delay=pl.lit(3.0),
         done=pl.lit(START + dt.timedelta(hours=2)).cast(UTC),
     )
-    made = compiled().transform(base, tables(base))
+    made = compile_program().transform(base, make_tables(base))
     assert made["bus_24h_n"].to_list() == [0, 0]
 
 
 def test_slices_give_what_the_whole_gives() -> None:
-    base = trips(6, 300)
-    program = compiled()
-    whole = program.transform(base, tables(base))
-    parts = [program.transform(base[i : i + 70], tables(base)) for i in range(0, 300, 70)]
+    base = make_trips(6, 300)
+    program = compile_program()
+    whole = program.transform(base, make_tables(base))
+    parts = [program.transform(base[i : i + 70], make_tables(base)) for i in range(0, 300, 70)]
     assert pl.concat(parts).equals(whole)
 
 
 def test_the_program_survives_its_file() -> None:
-    base = trips(7, 60)
-    program = compiled()
+    base = make_trips(7, 60)
+    program = compile_program()
     again = FeatureProgram.from_json(program.to_json())
-    assert again.transform(base, tables(base)).equals(program.transform(base, tables(base)))
+    assert again.transform(base, make_tables(base)).equals(
+        program.transform(base, make_tables(base))
+    )
     assert again.kinds == program.kinds
 
 
 def test_lists_and_objects_of_a_source_are_left_out() -> None:
-    schemas = {name: table.collect_schema() for name, table in tables(trips(7, 3)).items()}
+    schemas = {
+        name: table.collect_schema() for name, table in make_tables(make_trips(7, 3)).items()
+    }
     nested = {"tags": pl.List(pl.String), "address": pl.Struct({"street": pl.String})}
     schemas["trips"] = pl.Schema({**schemas["trips"], **nested})
     program = FeatureProgram.compile(
         Featurize.model_validate(RULES), Ingest.model_validate(INGEST), schemas
     )
     again = FeatureProgram.from_json(program.to_json())
-    assert again.base.schema.keys() == compiled().base.schema.keys()
+    assert again.base.schema.keys() == compile_program().base.schema.keys()
 
 
 def test_a_late_column_in_a_feature_is_blank_at_the_moment_of_prediction() -> None:
-    base = trips(8, 40)
-    made = compiled(changed(features={"cheat": "delay"})).transform(base, tables(base))
+    base = make_trips(8, 40)
+    made = compile_program(change_rules(features={"cheat": "delay"})).transform(
+        base, make_tables(base)
+    )
     assert made["cheat"].null_count() == 40
 
 
 def test_a_moment_of_prediction_from_late_knowledge_is_refused() -> None:
     with pytest.raises(BadParams, match="reads 'done', which is known only at 'done'"):
-        compiled(changed(predict_at="done"))
+        compile_program(change_rules(predict_at="done"))
 
 
 @pytest.mark.parametrize(
@@ -168,7 +183,7 @@ def test_a_moment_of_prediction_from_late_knowledge_is_refused() -> None:
 )
 def test_a_rule_that_cannot_work_is_told_with_its_place(rules: Any, message: str) -> None:
     with pytest.raises(BadParams, match=message):
-        compiled(changed(**rules))
+        compile_program(change_rules(**rules))
 
 
 @pytest.mark.parametrize(
@@ -187,65 +202,65 @@ def test_a_rule_that_cannot_work_is_told_with_its_place(rules: Any, message: str
 def test_a_window_that_cannot_work_is_told(window: Any, message: str) -> None:
     wrong = {"source": "trips", "by": ["bus"], "over": "1d", "aggregates": {"x": "count(*)"}}
     with pytest.raises(BadParams, match=message):
-        compiled(changed(windows={"w": {**wrong, **window}}))
+        compile_program(change_rules(windows={"w": {**wrong, **window}}))
 
 
 def test_a_join_that_would_multiply_rows_is_refused() -> None:
-    program = compiled()
+    program = compile_program()
     double = pl.LazyFrame({"bus": ["b1", "b2", "b1"], "size": [1, 2, 3]})
     with pytest.raises(DataRefused, match="buses has 2 rows for 'b1'"):
         program.joins[0].check_unique(double)
 
 
 def test_infinite_and_missing_values_count_as_missing() -> None:
-    base = trips(9, 3).with_columns(
+    base = make_trips(9, 3).with_columns(
         t=pl.Series([START + dt.timedelta(hours=h) for h in (0, 1, 20)], dtype=UTC),
         bus=pl.lit("b1"),
         delay=pl.Series([float("inf"), 4.0, 0.0]),
     )
     base = base.with_columns(done=pl.col("t") + pl.duration(minutes=95))
-    made = compiled().transform(base, tables(base)).row(2, named=True)
+    made = compile_program().transform(base, make_tables(base)).row(2, named=True)
     assert (made["bus_24h_mean"], made["bus_24h_max"]) == (4.0, 4.0)
 
 
 def test_a_hook_adds_columns_and_must_keep_the_rows() -> None:
-    base = trips(10, 30)
-    schemas = {name: table.collect_schema() for name, table in tables(base).items()}
+    base = make_trips(10, 30)
+    schemas = {name: table.collect_schema() for name, table in make_tables(base).items()}
 
     def compile_with(hook: Any) -> FeatureProgram:
-        rules = Featurize.model_validate(changed(features={"twice": "twice"}, hook="m:f"))
+        rules = Featurize.model_validate(change_rules(features={"twice": "twice"}, hook="m:f"))
         return FeatureProgram.compile(rules, Ingest.model_validate(INGEST), schemas, hook)
 
     program = compile_with(lambda f: f.with_columns(twice=pl.col("bus_size") * 2))
-    made = program.transform(base, tables(base))
+    made = program.transform(base, make_tables(base))
     assert made["twice"].drop_nulls().is_in([20, 40, 60, 80]).all()
     loses_rows = FeatureProgram(program.rules, program.source_schemas, lambda f: f.head(1))
     with pytest.raises(BadParams, match="gave 1 rows for 30 rows"):
-        loses_rows.transform(base, tables(base))
+        loses_rows.transform(base, make_tables(base))
 
 
 def test_a_program_in_a_file_reads_nothing_but_its_rows(tmp_path: Path) -> None:
     private = tmp_path / "private.csv"
     private.write_text("root:x:0:0\n")
-    content = compiled().to_json()
+    content = compile_program().to_json()
     content["rules"]["features"]["hour"] = f"stop IN (SELECT nothing FROM read_csv('{private}'))"  # noqa: S608 - refused as such
     with pytest.raises(BadParams, match="SELECT reads a table"):
         RequestProgram(FeatureProgram.from_json(content))
 
 
 def test_a_program_in_a_file_has_types_and_no_other_names_of_polars() -> None:
-    content = compiled().to_json()
+    content = compile_program().to_json()
     content["sources"]["buses"]["schema"]["size"] = "read_clipboard"
     with pytest.raises(DataRefused, match="the type 'read_clipboard'"):
         FeatureProgram.from_json(content)
 
 
 def test_infinity_is_missing_for_a_table_and_for_one_row() -> None:
-    base = trips(5, 40)
-    program = compiled(
-        changed(features={"ratio": "1.0 / (bus_24h_n - bus_24h_n)", "n": "bus_24h_n"})
+    base = make_trips(5, 40)
+    program = compile_program(
+        change_rules(features={"ratio": "1.0 / (bus_24h_n - bus_24h_n)", "n": "bus_24h_n"})
     )
-    assert program.transform(base, tables(base))["ratio"].null_count() == 40
+    assert program.transform(base, make_tables(base))["ratio"].null_count() == 40
     for e in program.features.values():
         assert e.may_be_infinite == (e.setting.endswith("ratio"))
 

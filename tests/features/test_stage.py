@@ -1,4 +1,4 @@
-"""The featurize stage: labelled rows only, counted reasons, slices that change nothing."""
+"""The featurize stage: labelled rows, counted reasons, slices without effect on values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labels that fit the task, and features that are the label."""
+"""Labels that fit the task, and features that equal the label."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`mlops events`: a project's log looked at, and erased by age and by entity."""
+"""`mlops events`: the content of a log, and erasing by age and by entity."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labels by rule: what is known by id already isn't new."""
+"""Labels computed from the base source: labels received by id don't count as new."""
 
 from __future__ import annotations
 

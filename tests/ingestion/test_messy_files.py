@@ -1,4 +1,4 @@
-"""Files as people and programs write them, as sources of a pipeline and of `mlops init`."""
+"""Messy files as sources of a pipeline and of `mlops init`."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""The ingest stage: the table, the manifest, and refusals."""
+
 import errno
 import json
 

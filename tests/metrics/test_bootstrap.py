@@ -1,4 +1,4 @@
-"""The bootstrap's intervals hold what they promise, pair what they compare, and repeat."""
+"""Bootstrap intervals: coverage, paired comparison, reproducibility."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Each metric agrees with scikit-learn's, weighted or not, and says NaN where it isn't defined."""
+"""Metrics equal scikit-learn's, weighted or not, and are NaN where they aren't defined."""
 
 import math
 
@@ -191,9 +191,9 @@ def test_integer_weights_are_repeated_rows_and_zero_is_a_row_left_out(task, name
 
 
 @pytest.mark.parametrize("task", list(ORACLES))
-def test_every_metric_has_an_oracle_here_and_every_default_is_fit_for_its_task(task):
-    known = {*ORACLES[task], *POSITIVE, "cost", "d2_absolute_error"}
-    assert {m.name for m in METRICS.values() if task in m.tasks} <= known
+def test_every_metric_has_an_oracle_and_defaults_fit_their_task(task):
+    covered = {*ORACLES[task], *POSITIVE, "cost", "d2_absolute_error"}
+    assert {m.name for m in METRICS.values() if task in m.tasks} <= covered
     assert all(task in METRICS[name].tasks for name in default_metrics(task))
 
 

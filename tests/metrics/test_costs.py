@@ -1,4 +1,4 @@
-"""Costs are counted per row, for the threshold in use and for what is obvious besides it."""
+"""Costs per row of the model's threshold and of constant decisions."""
 
 import numpy as np
 import sklearn.metrics as sk

@@ -1,4 +1,4 @@
-"""Every row is in one slice; few values stand for themselves, many numbers for ranges."""
+"""Slices of a column: single values, or ranges of numbers."""
 
 import datetime as dt
 import math

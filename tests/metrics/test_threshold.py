@@ -1,4 +1,4 @@
-"""The threshold: no other one is cheaper."""
+"""The decision threshold has the lowest cost."""
 
 import numpy as np
 import pytest

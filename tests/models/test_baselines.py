@@ -1,4 +1,4 @@
-"""The constant is the best one that the metric could ask for; the linear model is a plain one."""
+"""Baselines: the best constant for the metric, and a plain linear model."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The model bundle: what is written is what is loaded, and nothing else is."""
+"""The model bundle: saving, loading, verification, and refusal of changed files."""
 
 import json
 import os

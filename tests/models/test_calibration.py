@@ -1,4 +1,4 @@
-"""Calibration: only where other rows gain, never against the order, as plain numbers."""
+"""Calibration: only where it lowers the held-out loss, and without changing the order."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The encoder: what each kind of column becomes, and that it survives a file."""
+"""The encoder: encoding of each kind of column, and conversion to JSON and back."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Labels: which class has which code, and which targets are refused."""
+"""Labels: codes of classes, and refused targets."""
 
 import json
 

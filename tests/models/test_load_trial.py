@@ -1,4 +1,4 @@
-"""A model that only its library can read is tried in a child process first."""
+"""A trial load in a child process, for models that only their library can read."""
 
 from __future__ import annotations
 

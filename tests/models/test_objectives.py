@@ -1,4 +1,4 @@
-"""Objectives, monotone features and weights: what is refused, and what families are asked."""
+"""Objectives, monotone features and weights: refusals, and what families get."""
 
 import numpy as np
 import polars as pl

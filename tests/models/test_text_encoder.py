@@ -1,4 +1,4 @@
-"""Free text as numbers: the same for a table and a row, after a file, and of use to every model."""
+"""The text encoder: the same for a table and a row, after a round trip, and for every family."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""An alert reaches its channel or says why not, and never shows the secret of an address."""
+"""Alert channels: an alert arrives or the failure is reported, without secrets."""
 
 import http.server
 import json
@@ -213,7 +213,7 @@ def test_an_address_that_is_refused_is_counted_and_the_others_are_told():
         alert_channels.send(email(port=port, to=to), None, "s", "t")
 
 
-def test_what_is_taken_counts_as_told_however_the_connection_ends():
+def test_an_accepted_mail_counts_as_sent_however_the_connection_ends():
     with mail_server(quit=b"500 odd\r\n") as (port, got):
         assert alert_channels.send(email(port=port), None, "s", "t") == 0
     assert "quit\r\n" in got
@@ -273,7 +273,7 @@ def test_a_password_goes_nowhere_without_encryption(host):
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "::1"])
-def test_but_to_this_machine_it_may(host):
+def test_a_password_may_go_unencrypted_to_this_machine(host):
     assert email(host=host, user="bot").security == "none"
 
 

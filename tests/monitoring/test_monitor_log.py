@@ -1,4 +1,4 @@
-"""`mlops monitor` over a real event log: windows, versions, labels, faults, files and alerts."""
+"""`mlops monitor` on a real event log: windows, versions, labels, files and alerts."""
 
 import datetime as dt
 import http.server
@@ -13,7 +13,7 @@ from html.parser import HTMLParser
 import numpy as np
 import polars as pl
 import pytest
-from trained_projects import params, trained
+from trained_projects import make_params, train_project
 
 from mlops_cli.cli.app import main
 from mlops_cli.errors import BadParams, MlopsError, NotFound, SourceUnreadable
@@ -52,13 +52,13 @@ def table(n, seed, *, strength=1.0, **changed):
 
 
 def settings(**more):
-    return params("binary", monitor=RULES | more, evaluate={"resamples": 40})
+    return make_params("binary", monitor=RULES | more, evaluate={"resamples": 40})
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A registered bundle of a model that predicts well."""
-    layout = trained(tmp_path_factory.mktemp("m"), "binary", table=table(4000, 0), rounds=40)
+    layout = train_project(tmp_path_factory.mktemp("m"), "binary", table=table(4000, 0), rounds=40)
     evaluate.run(settings(), layout, Silent())
     register.run(settings(), layout, Silent())
     subprocess.run(["git", "init", "--quiet"], cwd=layout.root, check=True)
@@ -121,7 +121,7 @@ def sentences(report, means=None):
     )
 
 
-def test_a_window_that_is_as_ever_is_well_and_kept(layout):
+def test_an_undisturbed_window_has_no_finding_and_is_recorded(layout):
     log(layout, table(2000, 1))
     report = run(layout)
     assert report.status == "ok", sentences(report)
@@ -151,7 +151,7 @@ def test_what_changed_is_found_and_is_the_reason_to_retrain(layout):
     assert "degraded" not in retrain_trigger(only, layout, None, now, "workspace").reason
 
 
-def test_windows_go_by_the_time_that_is_asked_for(layout):
+def test_windows_are_by_request_time_or_event_time(layout):
     log(layout, table(2000, 1))
     since, until = (START + dt.timedelta(minutes=10 * i) for i in (500, 1500))
     for time in ("asked", "moment"):
@@ -190,7 +190,7 @@ def test_versions_in_one_window_are_judged_each_by_itself(layout):
     )
 
 
-def test_predictions_of_the_future_are_told_and_left_out(layout):
+def test_future_predictions_are_reported_and_excluded(layout):
     log(layout, table(500, 1))
     ahead = dt.datetime.now(dt.UTC) + dt.timedelta(days=3)
     frame = table(200, 2).with_columns(pl.lit(ahead).cast(pl.Datetime("us", "UTC")).alias(TIME))
@@ -306,7 +306,7 @@ class Checker(HTMLParser):
         self.texts.append(data)
 
 
-def test_the_page_is_whole_and_needs_nothing_from_elsewhere(layout):
+def test_the_html_page_is_complete_and_needs_no_network(layout):
     evil = "<script>alert(1)</script>"
     log(layout, table(1500, 1, strength=0.0, kind=pl.lit(evil)))
     run(layout)
@@ -391,7 +391,7 @@ def mailbox():
         server.shutdown()
 
 
-def test_each_finding_is_told_once_to_each_channel_until_it_is_over(layout, monkeypatch):
+def test_each_finding_is_sent_once_to_each_channel_until_it_ends(layout, monkeypatch):
     log(layout, table(1000, 1, strength=0.0))
     with webhook() as (url, plain), webhook() as (slack, formatted), mailbox() as (port, mails):
         monkeypatch.setenv("MLOPS_ALERT_WEBHOOK", url)
@@ -417,7 +417,7 @@ def test_each_finding_is_told_once_to_each_channel_until_it_is_over(layout, monk
         assert send_alerts(rules, layout, run(layout, until=START + dt.timedelta(days=30))) != []
 
 
-def test_a_finding_that_lasts_is_told_again_after_a_while(layout, monkeypatch):
+def test_a_lasting_finding_is_sent_again_after_repeat(layout, monkeypatch):
     from dataclasses import replace
 
     log(layout, table(1000, 1, strength=0.0))
@@ -432,9 +432,7 @@ def test_a_finding_that_lasts_is_told_again_after_a_while(layout, monkeypatch):
             assert len(got) == told
 
 
-def test_a_channel_that_fails_is_named_without_its_secret_and_told_the_next_time(
-    layout, monkeypatch
-):
+def test_a_failed_channel_is_named_without_its_secret_and_tried_again(layout, monkeypatch):
     log(layout, table(1000, 1, strength=0.0))
     report = run(layout)
     rules = settings().monitor.alerts
@@ -495,7 +493,7 @@ def test_exit_codes_say_what_was_found(layout, monkeypatch, capsys, tmp_path, fa
     assert text.read_text().startswith("# HELP")
 
 
-def test_a_terminal_is_told_in_sentences(layout, monkeypatch, capsys):
+def test_the_terminal_shows_findings_as_sentences(layout, monkeypatch, capsys):
     log(layout, table(2000, 1, strength=0.0))
     layout.params.write_text(PARAMS)
     monkeypatch.chdir(layout.root)
@@ -528,7 +526,7 @@ def test_the_verdict_and_its_code_stand_whatever_a_channel_does(layout, monkeypa
     assert "secret" not in said
 
 
-def test_what_cannot_be_read_of_former_alerts_is_told_again(layout, monkeypatch):
+def test_findings_are_sent_again_if_the_history_of_alerts_is_unreadable(layout, monkeypatch):
     log(layout, table(1000, 1, strength=0.0))
     report = run(layout)
     MonitoringHistory(layout).record_sent(

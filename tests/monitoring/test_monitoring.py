@@ -1,4 +1,4 @@
-"""A window is judged by what its predictions and labels are, whoever gives them."""
+"""Evaluation of a window by its predictions and labels."""
 
 import datetime as dt
 
@@ -178,7 +178,7 @@ def test_a_late_end_is_left_out_of_performance(task, known):
     assert any("incomplete after" in f.sentence for f in judged.findings)
 
 
-def test_labels_that_lack_for_a_reason_are_warned_of(known, task):
+def test_labels_that_are_missing_for_a_reason_give_a_warning(known, task):
     features, output, truth = rows(task, 3000, 2)
     score = output if output.ndim == 1 else output[:, 1] if output.shape[1] == 2 else output.max(1)
     kept = pl.Series(
@@ -192,7 +192,7 @@ def test_labels_that_lack_for_a_reason_are_warned_of(known, task):
 
 
 @pytest.mark.parametrize("n", [0, 1, 50])
-def test_too_few_rows_are_told_and_not_judged(known, task, n):
+def test_a_window_with_too_few_rows_is_reported_and_not_evaluated(known, task, n):
     features, output, truth = rows(task, max(n, 1), 2)
     made = Window.from_frames(known, times(n), features[:n], output[:n], truth[:n], slices=["site"])
     found = evaluate_window(made, known, RULES)
@@ -245,7 +245,7 @@ def test_the_same_window_gives_the_same_judgement(known, task):
     assert [f.to_json() for f in one.findings] == [f.to_json() for f in other.findings]
 
 
-def test_an_expectation_without_proof_says_what_is_missing_and_what_one_can_do():
+def test_an_unvalidated_estimate_says_what_is_missing_and_what_to_do():
     short = basis("binary", n=289)
     assert short.evaluation["estimates"] == {}
     (reason,) = expected_reasons(short)

@@ -1,10 +1,10 @@
-"""What a service logs is what the offline program makes; where it isn't, it is found."""
+"""Train/serve skew: logged features compared with the offline feature program."""
 
 import json
 
 import polars as pl
 import pytest
-from served_models import make, running
+from model_services import fit_model, run_service
 
 from mlops_cli.data.atomic_files import write_json
 from mlops_cli.events import open_reader
@@ -14,9 +14,9 @@ from mlops_cli.monitoring.train_serve_skew import find_skew
 @pytest.fixture(scope="module")
 def logged(tmp_path_factory):
     """A model with a join and a window, and what a real service of it has logged."""
-    made = make(tmp_path_factory.mktemp("skew"), "binary")
+    made = fit_model(tmp_path_factory.mktemp("skew"), "binary")
     # As `online = offline` holds for rows after the last one that the store knows.
-    with running(made.environment()) as service:
+    with run_service(made.environment()) as service:
         service.predict([{k: v for k, v in row.items() if k != "order"} for row in made.rows[-60:]])
     reader = open_reader(None, made.layout)
     [page] = reader.predictions(columns=("inputs", "features", "moment"))

@@ -1,7 +1,7 @@
-"""No table is found on whose rows the table and the requests give different features.
+"""Search for a table on which batch and online features differ.
 
 Rows of every type, missing or extreme, and texts of any script go through joins, as-of joins and
-windows: as a whole table, as JSON one by one, and as Arrow.
+windows: as a whole table, as single JSON rows, and as Arrow.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from feature_programs import InMemoryStore
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from programs import Kept
 
 from mlops_cli.features.program import FeatureProgram
 from mlops_cli.models.encoder import Encoder
@@ -185,7 +185,7 @@ def by_table(found: dict[str, pl.DataFrame]) -> pl.DataFrame:
 
 def same(started: pl.DataFrame, found: dict[str, pl.DataFrame]) -> None:
     """Equal values, bit for bit, and an equal matrix for the model: one by one, and together."""
-    table, kept = by_table(found), Kept(PROGRAM, lazily(found)).remembered
+    table, kept = by_table(found), InMemoryStore(PROGRAM, lazily(found)).cache
     online, misses = REQUESTS.features(started, kept)
     together, missed = REQUESTS.feature_series(started, kept)
     assert misses == missed
@@ -228,7 +228,7 @@ def test_requests_in_arrow_get_what_the_table_gives(found: dict[str, pl.DataFram
 @settings(max_examples=25, deadline=None)
 @given(found=sources())
 def test_one_row_gets_what_it_gets_among_others(found: dict[str, pl.DataFrame]) -> None:
-    kept, rows = Kept(PROGRAM, lazily(found)).remembered, by_json(found)
+    kept, rows = InMemoryStore(PROGRAM, lazily(found)).cache, by_json(found)
     online, _ = REQUESTS.features(REQUESTS.prepare(REQUESTS.inputs.parse(rows).frame), kept)
     for i, row in enumerate(rows):
         alone, _ = REQUESTS.features(REQUESTS.prepare(REQUESTS.inputs.parse([row]).frame), kept)

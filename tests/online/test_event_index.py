@@ -1,4 +1,4 @@
-"""Searches in a timeline: one by one and all together, against counting."""
+"""Searches in an event index, one by one and vectorised, compared with counting."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from mlops_cli.online.event_index import EventIndex
 
 
-def test_what_is_before_is_found_alone_and_together() -> None:
+def test_earlier_events_are_found_one_by_one_and_vectorised() -> None:
     rng = np.random.default_rng(3)
     timeline = EventIndex()
     stretches, moments = [[(0, 0)]], [[]]
@@ -36,7 +36,7 @@ def test_what_is_before_is_found_alone_and_together() -> None:
     assert timeline.time_at(last[0]) == moments[-1][0][0]
 
 
-def test_nothing_is_before_no_moment() -> None:
+def test_a_missing_time_has_no_earlier_events() -> None:
     timeline = EventIndex()
     first, end = timeline.add([1, 2])
     assert timeline.ends_before([first, 0], [end, 0], [None, 5]) == [first, 0]

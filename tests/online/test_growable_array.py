@@ -1,4 +1,4 @@
-"""Columns that only grow: what was read stays, whatever is added, and however large."""
+"""Append-only arrays: earlier reads stay valid, and numbers of any size fit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is remembered of tables: fetched once, for all threads, and whole after a failure."""
+"""The lookup cache: one fetch for all threads, and no partial entries after a failure."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any
 
 import polars as pl
 import pytest
-from programs import Kept, compiled, tables, trips
+from feature_programs import InMemoryStore, compile_program, make_tables, make_trips
 
 from mlops_cli.online.lookup_cache import LookupCache
 from mlops_cli.online.online_entries import online_tables
 from mlops_cli.online.request_program import RequestProgram
 
-PROGRAM = compiled()
+PROGRAM = compile_program()
 REQUESTS = RequestProgram(PROGRAM)
-BASE = trips(21, 400)
+BASE = make_trips(21, 400)
 ROWS = REQUESTS.prepare(BASE.select(REQUESTS.inputs.required))
 
 
-def kept() -> Kept:
-    return Kept(PROGRAM, tables(BASE))
+def kept() -> InMemoryStore:
+    return InMemoryStore(PROGRAM, make_tables(BASE))
 
 
 def test_a_key_is_fetched_once_for_each_table() -> None:
@@ -30,7 +30,7 @@ def test_a_key_is_fetched_once_for_each_table() -> None:
 
     def fetch(table: str, keys: Sequence[Any]) -> list[Any]:
         fetched.update((table, key) for key in keys)
-        return source.fetched(table, keys)
+        return source.fetch(table, keys)
 
     remembered = LookupCache(online_tables(PROGRAM), fetch)
     for some in (ROWS[:50], ROWS[20:90], ROWS):
@@ -41,8 +41,8 @@ def test_a_key_is_fetched_once_for_each_table() -> None:
 
 
 def test_several_threads_get_what_one_gets() -> None:
-    wanted = [repr(REQUESTS.features(ROWS[i : i + 9], kept().remembered)) for i in range(0, 200, 9)]
-    shared = kept().remembered
+    wanted = [repr(REQUESTS.features(ROWS[i : i + 9], kept().cache)) for i in range(0, 200, 9)]
+    shared = kept().cache
     with ThreadPoolExecutor(4) as pool:
         starts = [i for _ in range(3) for i in range(0, 200, 9)]
         found = pool.map(lambda i: repr(REQUESTS.features(ROWS[i : i + 9], shared)), starts)
@@ -51,7 +51,7 @@ def test_several_threads_get_what_one_gets() -> None:
 
 @pytest.mark.parametrize("call", range(1, 9))
 def test_a_failure_on_the_way_leaves_no_key_half_known(call: int, monkeypatch) -> None:
-    remembered = kept().remembered
+    remembered = kept().cache
     REQUESTS.features(ROWS[:3], remembered)
     left = call
 
@@ -68,7 +68,7 @@ def test_a_failure_on_the_way_leaves_no_key_half_known(call: int, monkeypatch) -
             patched.setattr(kind, "add_entry", failing)
         with pytest.raises(MemoryError):
             REQUESTS.features(ROWS, remembered)
-    assert REQUESTS.features(ROWS, remembered) == REQUESTS.features(ROWS, kept().remembered)
+    assert REQUESTS.features(ROWS, remembered) == REQUESTS.features(ROWS, kept().cache)
     table, _ = REQUESTS.feature_series(ROWS, remembered)
-    wanted, _ = REQUESTS.feature_series(ROWS, kept().remembered)
+    wanted, _ = REQUESTS.feature_series(ROWS, kept().cache)
     assert pl.DataFrame(table).equals(pl.DataFrame(wanted), null_equal=True)

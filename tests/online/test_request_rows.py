@@ -1,4 +1,4 @@
-"""Rows with faults are understood as quickly as good ones, and told within bounds."""
+"""Invalid request rows are read as fast as valid ones, and reported within limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values that a model has no ground to judge are refused, taken as missing, told, or accepted."""
+"""Policies for values outside of the training data: refuse, impute, flag, accept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One row and many rows get the same aggregates, to the bit."""
+"""Window aggregates of one row and of many rows are equal bit for bit."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Settings of some seeds; `benchmarks/fuzzed_params.py` makes thousands."""
+"""A few generated settings; `benchmarks/fuzzed_params.py` runs thousands."""
 
 from __future__ import annotations
 
 import json
 import random
 
-import child
+import child_process
 from fuzzed_params import Mutation
 
 from mlops_cli import params
@@ -14,8 +14,8 @@ from mlops_cli.errors import BadParams
 SEEDS = (0, 12)
 CODE = f"""
 import json
-from fuzzed_params import many
-print(json.dumps([outcome._asdict() for outcome in many(range(*{SEEDS}))]))
+from fuzzed_params import fuzz_seeds
+print(json.dumps([outcome._asdict() for outcome in fuzz_seeds(range(*{SEEDS}))]))
 """
 
 
@@ -35,6 +35,6 @@ def test_changed_settings_are_read_or_refused_by_the_key() -> None:
 
 def test_changed_settings_work_or_are_refused_in_words() -> None:
     # A process of its own, which has started no threads: it forks.
-    outcomes = json.loads(child.output(CODE))
+    outcomes = json.loads(child_process.output(CODE))
     assert [(o["seed"], o["faults"]) for o in outcomes if o["faults"]] == []
     assert any(o["refusal"] is None for o in outcomes)

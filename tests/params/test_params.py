@@ -1,4 +1,4 @@
-"""params.yaml: strict, and each mistake told with its line, value and remedy."""
+"""params.yaml: strict parsing, and errors with line, value and remedy."""
 
 from __future__ import annotations
 
@@ -185,7 +185,9 @@ def test_an_alias_is_a_value_like_any_other():
         ("{production: {approvals: 1}}", "asks for 1 approvals"),
     ],
 )
-def test_a_promotion_that_can_never_be_is_refused_when_it_is_stated(stages: str, asks: str) -> None:
+def test_an_impossible_promotion_setting_is_refused_when_params_are_read(
+    stages: str, asks: str
+) -> None:
     register = f"register: {{name: shop, champion: {{metric: roc_auc}}, stages: {stages}}}"
     text = GOOD.replace("register: {name: shop}", register)
     assert asks in refused(text + "retrain: {promote: true}\n").message

@@ -1,4 +1,4 @@
-"""DVC in this process: what it runs, what it says of changes, and its errors as ours."""
+"""DVC in this process: what it runs, what it reports as changed, and its errors."""
 
 from __future__ import annotations
 

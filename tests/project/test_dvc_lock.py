@@ -1,4 +1,4 @@
-"""A commit is only listed, and put in place, as far as a project's commits go."""
+"""Limits of the commits that are listed and checked out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Patterns of `.dvcignore` are bounded before DVC reads them, in folders below too."""
+"""`.dvcignore` files are checked before DVC reads them, also in subfolders."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_any_folder_is_no_pattern_on_very_deep_paths(tmp_path: Path) -> None:
     assert "folders" in refused(tmp_path, "**/a/b*", deep="a/" * 101 + "b")
 
 
-def test_no_listing_of_a_folder_brings_patterns() -> None:
+def test_a_directory_listing_cannot_contain_dvcignore() -> None:
     content = b'[{"md5": "%s", "relpath": "x/.dvcignore"}]' % (b"a" * 32)
     with pytest.raises(DataRefused, match="dvcignore"):
         directory_files(content, "data/raw")

@@ -1,4 +1,4 @@
-"""What is longer than a command may be ends in a sentence, not in an error of the system."""
+"""Names that are too long end in an error message."""
 
 import subprocess
 

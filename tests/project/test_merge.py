@@ -1,4 +1,4 @@
-"""Trees merged three ways, in Git's object store alone."""
+"""Three-way merges of trees in Git's object store."""
 
 import subprocess
 

@@ -1,4 +1,4 @@
-"""What is put back is what was there, of any kind; what somebody did since is never lost."""
+"""Snapshots: files of any kind are restored, and newer work is never overwritten."""
 
 import os
 import subprocess
@@ -91,7 +91,7 @@ def removed(path):
 
 @pytest.mark.parametrize("change", [file, folder, link, removed])
 @pytest.mark.parametrize("name", NAMES)
-def test_whatever_became_of_a_path_it_is_again_what_it_was(root, name, change):
+def test_each_kind_of_change_of_a_path_is_restored(root, name, change):
     snapshot, head = taken(root)
     before = tree(root, root.parent / "outside")
     snapshot.record_write_start([name])

@@ -1,4 +1,4 @@
-"""What a stage said belongs to the result that is there."""
+"""A stored stage summary belongs to the present result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What lies in a project's folder is looked at before its paths are used."""
+"""Checks of a project's files before its paths are used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A remote that sends more than it may is stopped, whatever kind of remote it is."""
+"""Downloads that exceed their stated size are stopped, for every kind of remote."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The flights' history over HTTP: each request gets the features that the table had, to the bit."""
+"""The flights over HTTP: requests get the features of the table, bit for bit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from served_models import Made, running
+from model_services import ServedModel, run_service
 
 from mlops_cli import params as parameters
 from mlops_cli.data import parquet
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def flights(tmp_path_factory) -> Made:
+def flights(tmp_path_factory) -> ServedModel:
     """The flights up to April, a model on their features, and the whole past in the store."""
     layout = Layout(tmp_path_factory.mktemp("flights"))
     text = (ROOT / "params.yaml").read_text().replace('"2013-10-01"', '"2013-04-01"')
@@ -72,11 +72,11 @@ def flights(tmp_path_factory) -> Made:
     rows = chosen.select(ROW).join(rows, on=ROW, how="left", maintain_order="left").select(needed)
     rows = rows.with_columns(pl.col(pl.Datetime).dt.to_string("%Y-%m-%dT%H:%M:%SZ"))
     features = chosen.select(list(program["features"]))
-    return Made(layout, "binary", rows.to_dicts(), features, made.predict(features))
+    return ServedModel(layout, "binary", rows.to_dicts(), features, made.predict(features))
 
 
-def test_two_thousand_requests_get_what_the_pipeline_gave(flights: Made) -> None:
-    with running(flights.environment()) as service:
+def test_two_thousand_requests_get_what_the_pipeline_gave(flights: ServedModel) -> None:
+    with run_service(flights.environment()) as service:
         answered = [service.predict([row])[0] for row in flights.rows[:300]]
         for start in range(300, 2_000, 50):
             answered += service.predict(flights.rows[start : start + 50])

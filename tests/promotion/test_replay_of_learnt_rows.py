@@ -1,4 +1,4 @@
-"""A version is replayed only on requests that neither it nor the one that answered has learnt."""
+"""A replay leaves out requests that either version has learnt from."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import json
 
 import polars as pl
 import pytest
-from learnt_versions import GATE, Project, orders
+from replay_projects import GATE, Project, make_orders
 
 from mlops_cli.cli.app import main
 from mlops_cli.params.modelling import ReplayGate
 from mlops_cli.promotion.replay import replay, replay_gate
 from mlops_cli.reporting import Silent
 
-EARLY, LATE = orders(600), orders(300, first=600)
+EARLY, LATE = make_orders(600), make_orders(300, first=600)
 
 
 @pytest.fixture(scope="module", params=["time", "random", "random without time"])
@@ -21,12 +21,12 @@ def retrained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     """v0.1.0 answered 300 late orders; v0.2.0 has them in its data, and learns by heart."""
     strategy, _, without = request.param.partition(" ")
     root = tmp_path_factory.mktemp("retrained") / "shop"
-    project = Project(root, timed=not without, strategy=strategy).begin()
-    project.fitted(EARLY)
-    project.registered("v0.1.0")
-    project.answered("v0.1.0", LATE)
-    project.fitted(pl.concat([EARLY, LATE]), memory=True)
-    project.registered("v0.2.0")
+    project = Project(root, timed=not without, strategy=strategy).create()
+    project.fit(EARLY)
+    project.register("v0.1.0")
+    project.log_predictions("v0.1.0", LATE)
+    project.fit(pl.concat([EARLY, LATE]), overfitted=True)
+    project.register("v0.2.0")
     return project
 
 
@@ -61,19 +61,19 @@ def test_the_command_says_how_many_were_left_out(retrained: Project, monkeypatch
 
 
 def test_without_time_rows_are_told_by_their_features(tmp_path) -> None:
-    project = Project(tmp_path / "shop", timed=False, strategy="random").begin()
-    project.fitted(EARLY)
-    project.registered("v0.1.0")
-    project.answered("v0.1.0", pl.concat([EARLY, LATE]))
+    project = Project(tmp_path / "shop", timed=False, strategy="random").create()
+    project.fit(EARLY)
+    project.register("v0.1.0")
+    project.log_predictions("v0.1.0", pl.concat([EARLY, LATE]))
     report = replay(project.params, project.layout, "workspace", progress=Silent()).report
     assert (report["learnt"], report["rows"]) == (480, 420)  # its 120 test rows, and 300 new ones
 
 
 def test_where_splits_cannot_be_read_no_row_is_certain(tmp_path, monkeypatch, capsys) -> None:
-    project = Project(tmp_path / "shop", timed=False, strategy="random").begin()
-    project.fitted(EARLY)
-    project.registered("v0.1.0")
-    project.answered("v0.1.0", LATE)
+    project = Project(tmp_path / "shop", timed=False, strategy="random").create()
+    project.fit(EARLY)
+    project.register("v0.1.0")
+    project.log_predictions("v0.1.0", LATE)
     for name in ("train", "validation"):
         project.layout.split(name).unlink()
     monkeypatch.chdir(project.root)
@@ -85,11 +85,11 @@ def test_where_splits_cannot_be_read_no_row_is_certain(tmp_path, monkeypatch, ca
 
 def test_rows_that_the_version_that_answered_has_learnt_count_for_neither(tmp_path) -> None:
     """The clock goes back: the candidate's data end before those of the one in production."""
-    project = Project(tmp_path / "shop").begin()
-    project.fitted(pl.concat([EARLY, LATE]))
-    project.registered("v0.1.0")
-    project.answered("v0.1.0", LATE)
-    project.fitted(EARLY)
+    project = Project(tmp_path / "shop").create()
+    project.fit(pl.concat([EARLY, LATE]))
+    project.register("v0.1.0")
+    project.log_predictions("v0.1.0", LATE)
+    project.fit(EARLY)
     report = replay(project.params, project.layout, "workspace", progress=Silent()).report
     assert (report["learnt"], report["rows"]) == (120, 180)
     (why,) = report["left_out"]
@@ -97,18 +97,18 @@ def test_rows_that_the_version_that_answered_has_learnt_count_for_neither(tmp_pa
 
 
 def test_answers_of_a_version_that_nobody_knows_count_for_neither(tmp_path) -> None:
-    project = Project(tmp_path / "shop").begin()
-    project.fitted(EARLY)
-    project.answered("v0.7.0", LATE)
+    project = Project(tmp_path / "shop").create()
+    project.fit(EARLY)
+    project.log_predictions("v0.7.0", LATE)
     report = replay(project.params, project.layout, "workspace", progress=Silent()).report
     assert report["left_out"] == {"the rows that v0.7.0 has learnt from can't be read here": 300}
 
 
 def test_dates_are_of_the_time_that_monitoring_goes_by(tmp_path, monkeypatch, capsys) -> None:
-    project = Project(tmp_path / "shop").begin()
-    project.fitted(EARLY)
-    project.registered("v0.1.0")
-    project.answered("v0.1.0", LATE)  # of 26 January to 6 February 2024, asked now
+    project = Project(tmp_path / "shop").create()
+    project.fit(EARLY)
+    project.register("v0.1.0")
+    project.log_predictions("v0.1.0", LATE)  # of 26 January to 6 February 2024, asked now
     monkeypatch.chdir(project.root)
 
     def rows(*words: str) -> int:

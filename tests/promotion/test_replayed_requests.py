@@ -1,4 +1,4 @@
-"""Logged requests are answered again by another version, and compared with their labels."""
+"""A replay scores logged requests with another version, and compares by their labels."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import orjson
 import polars as pl
 import pytest
-from learnt_versions import registered, repository
-from served_models import INGEST, RULES, TARGETS, Made, make, orders
+from model_services import INGEST, RULES, TARGETS, ServedModel, fit_model, make_orders
+from replay_projects import create_repository, register_version
 
 from mlops_cli.cli.app import main
 from mlops_cli.errors import NotFound
@@ -32,7 +32,7 @@ METRICS = {"binary": "log_loss", "multiclass": "log_loss", "regression": "rmse"}
 
 
 def tree(task: str) -> dict[str, Any]:
-    """The settings that go with ``served_models.make``."""
+    """The settings that go with ``model_services.fit_model``."""
     return {
         "project": {"name": "shop", "seed": 1},
         "task": {"type": task},
@@ -48,22 +48,25 @@ def params(task: str) -> Params:
     return Params.model_validate(tree(task))
 
 
-def log(made: Made, number: str, labelled: int = 200) -> None:
+def log(served_model: ServedModel, number: str, labelled: int = 200) -> None:
     """Keep what a version answers to every order, and labels of the first ones."""
-    store = open_store(None, made.layout.online)
+    store = open_store(None, served_model.layout.online)
     served = LoadedModel.open(
-        Model("shop", number, made.folder), made.layout.root, Lookups(store), Serve()
+        Model("shop", number, served_model.folder),
+        served_model.layout.root,
+        Lookups(store),
+        Serve(),
     )
-    rows = [{k: v for k, v in row.items() if k != "order"} for row in made.rows]
+    rows = [{k: v for k, v in row.items() if k != "order"} for row in served_model.rows]
     read = served.scorer.read(rows)
     scored = served.scorer.score(read.frame)
     answers = [orjson.dumps(a).decode() for a in served.answers(scored, read)]
     ids = [f"id-{i}" for i in range(len(rows))]
-    events = open_events(None, made.layout)
+    events = open_events(None, served_model.layout)
     kept = served.events(
         ids, rows, read, scored, answers, received_at=time.time(), milliseconds=1.0, role="answered"
     )
-    target = orders().select(pl.sql_expr(TARGETS[made.task]).alias("y"))["y"].to_list()
+    target = make_orders().select(pl.sql_expr(TARGETS[served_model.task]).alias("y"))["y"].to_list()
     labels = [
         Label(id_, id_, None, None, orjson.dumps(y).decode(), time.time())
         for id_, y in zip(ids[:labelled], target, strict=False)
@@ -74,14 +77,14 @@ def log(made: Made, number: str, labelled: int = 200) -> None:
 
 
 @pytest.fixture(scope="module", params=["binary", "multiclass", "regression"])
-def poor(request, tmp_path_factory) -> Made:
+def poor(request, tmp_path_factory) -> ServedModel:
     """What a poor model answered, with a better one in its place now."""
     root = tmp_path_factory.mktemp("replayed")
-    repository(root)
-    made = make(root, request.param, rounds=2, computed={"tall": "height > 5"}, facts=EARLIER)
-    registered(root, "v0.1.0")
+    create_repository(root)
+    made = fit_model(root, request.param, rounds=2, computed={"tall": "height > 5"}, facts=EARLIER)
+    register_version(root, "v0.1.0")
     log(made, "v0.1.0")
-    return make(root, request.param, rounds=40, facts=EARLIER)
+    return fit_model(root, request.param, rounds=40, facts=EARLIER)
 
 
 def test_what_a_better_model_would_have_answered_is_told(poor) -> None:
@@ -107,16 +110,16 @@ def test_the_gate_lets_the_better_one_through_and_refuses_the_worse(poor, tmp_pa
     more = ReplayGate(metric=METRICS[poor.task], rows=201)
     refused = replay_gate(params(poor.task), poor.layout, "workspace", more)
     assert (refused.passed, refused.reason[:3]) == (False, "200")
-    repository(tmp_path)
-    good = make(tmp_path, poor.task, rounds=40, facts=EARLIER)
-    registered(tmp_path, "v0.2.0")
+    create_repository(tmp_path)
+    good = fit_model(tmp_path, poor.task, rounds=40, facts=EARLIER)
+    register_version(tmp_path, "v0.2.0")
     log(good, "v0.2.0")
-    worse = make(tmp_path, poor.task, rounds=2, facts=EARLIER)
+    worse = fit_model(tmp_path, poor.task, rounds=2, facts=EARLIER)
     assert not replay_gate(params(poor.task), worse.layout, "workspace", gate).passed
 
 
 def test_a_model_replays_its_own_answers_from_the_logged_features(tmp_path) -> None:
-    made = make(tmp_path, "binary", facts=EARLIER)
+    made = fit_model(tmp_path, "binary", facts=EARLIER)
     log(made, "workspace")
     report = replay(params("binary"), made.layout, "workspace", progress=Silent()).report
     assert report["features_made_anew"] == 0
@@ -126,11 +129,11 @@ def test_a_model_replays_its_own_answers_from_the_logged_features(tmp_path) -> N
 
 
 def test_requests_that_a_version_cannot_answer_are_counted(tmp_path) -> None:
-    made = make(tmp_path, "multiclass", facts=EARLIER)
-    repository(tmp_path)
-    registered(tmp_path, "v0.1.0")
+    made = fit_model(tmp_path, "multiclass", facts=EARLIER)
+    create_repository(tmp_path)
+    register_version(tmp_path, "v0.1.0")
     log(made, "v0.1.0")
-    binary = make(tmp_path / "other", "binary", facts=EARLIER)
+    binary = fit_model(tmp_path / "other", "binary", facts=EARLIER)
     for part in ("binary",):
         found = load(binary.folder)
         save(found, made.layout.fitted)
@@ -142,7 +145,7 @@ def test_requests_that_a_version_cannot_answer_are_counted(tmp_path) -> None:
 
 
 def test_without_a_log_there_is_nothing_to_replay(tmp_path) -> None:
-    made = make(tmp_path, "regression")
+    made = fit_model(tmp_path, "regression")
     with pytest.raises(NotFound, match="no event log"):
         replay(params("regression"), made.layout, "workspace", progress=Silent())
     gate = ReplayGate(metric="rmse")
@@ -150,14 +153,14 @@ def test_without_a_log_there_is_nothing_to_replay(tmp_path) -> None:
 
 
 def test_labels_of_a_file_and_the_gate_on_the_command_line(tmp_path, monkeypatch, capsys) -> None:
-    made = make(tmp_path, "binary", rounds=40, facts=EARLIER)
-    repository(tmp_path)
-    registered(tmp_path, "v0.1.0")
+    made = fit_model(tmp_path, "binary", rounds=40, facts=EARLIER)
+    create_repository(tmp_path)
+    register_version(tmp_path, "v0.1.0")
     log(made, "v0.1.0", labelled=0)
     stages = {"production": {"replay": {"metric": "roc_auc", "rows": 300}}}
     settings = {**tree("binary"), "register": {"name": "shop", "stages": stages}}
     (tmp_path / "params.yaml").write_text(json.dumps(settings))
-    true = orders()["returned"] > 1
+    true = make_orders()["returned"] > 1
     lines = [f"id-{i},{str(y).lower()}" for i, y in enumerate(true.to_list()[:250])]
     (tmp_path / "labels.csv").write_text("\n".join(["id,label", *lines]))
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""What a caller may change in a stage that others have changed."""
+"""Promotion and rollback in a stage that others have changed."""
 
 import datetime as dt
 

@@ -1,9 +1,9 @@
-"""Champion against challenger, on the same test rows."""
+"""Comparison of a candidate with the champion on the same test rows."""
 
 from dataclasses import replace
 
 import pytest
-from trained_projects import frame, params, trained
+from trained_projects import make_params, make_table, train_project
 
 from mlops_cli.errors import BadParams
 from mlops_cli.layout import TIME
@@ -15,15 +15,15 @@ GATE = {"metric": "log_loss", "margin": 0.02}
 
 
 def gate(task, **settings):
-    return params(task, register={"name": "model", "champion": {**GATE, **settings}})
+    return make_params(task, register={"name": "model", "champion": {**GATE, **settings}})
 
 
 @pytest.fixture(scope="module", params=["binary", "multiclass", "regression"])
 def two(request, tmp_path_factory):
     """A layout whose model was fitted long, and a bundle that was hardly fitted."""
     task = request.param
-    good = trained(tmp_path_factory.mktemp("good"), task, rounds=60)
-    poor = trained(tmp_path_factory.mktemp("poor"), task, rounds=1)
+    good = train_project(tmp_path_factory.mktemp("good"), task, rounds=60)
+    poor = train_project(tmp_path_factory.mktemp("poor"), task, rounds=1)
     for layout in (good, poor):
         bundle.save(bundle.load(layout.fitted), layout.model)
     return task, good, poor
@@ -65,7 +65,7 @@ def test_a_margin_says_how_much_worse_is_accepted(two):
 
 def test_without_the_gate_nobody_is_compared(two):
     task, good, _ = two
-    assert compare_to_champion(params(task), good, good.model) == ()
+    assert compare_to_champion(make_params(task), good, good.model) == ()
 
 
 def test_a_slice_column_that_is_not_there_is_named(two):
@@ -75,16 +75,16 @@ def test_a_slice_column_that_is_not_there_is_named(two):
 
 
 def test_a_champion_over_other_classes_cannot_be_compared(tmp_path):
-    one = trained(tmp_path / "one", "binary")
+    one = train_project(tmp_path / "one", "binary")
     bundle.save(bundle.load(one.fitted), one.model)
-    other = trained(tmp_path / "other", "multiclass")
+    other = train_project(tmp_path / "other", "multiclass")
     (verdict,) = compare_to_champion(gate("binary"), one, other.fitted)
     assert not verdict.passed
     assert "no comparison" in verdict.reason
 
 
 def test_a_champion_that_lacks_a_source_is_refused_with_the_reason(tmp_path):
-    one = trained(tmp_path / "one", "binary")
+    one = train_project(tmp_path / "one", "binary")
     loaded = bundle.load(one.fitted)
     bundle.save(loaded, one.model)
     rules = {**loaded.program["rules"], "base": "elsewhere"}
@@ -98,7 +98,7 @@ def test_a_champion_is_not_judged_on_rows_that_it_has_learnt_from(two, tmp_path)
     """The clock went back: the champion has learnt from most of the candidate's test rows."""
     task, good, poor = two
     learnt = bundle.load(good.model)
-    window = [*learnt.facts["window"][:1], frame(task)[TIME][-6].isoformat()]
+    window = [*learnt.facts["window"][:1], make_table(task)[TIME][-6].isoformat()]
     bundle.save(replace(learnt, facts={**learnt.facts, "window": window}), tmp_path / "later")
     (verdict,) = compare_to_champion(
         gate(task, metric=metric(task), margin=1e6), poor, tmp_path / "later"
@@ -112,11 +112,11 @@ def test_a_champion_is_not_judged_on_rows_that_it_has_learnt_from(two, tmp_path)
 def test_the_test_rows_that_the_champion_has_not_learnt_from_are_enough(two, tmp_path):
     task, good, poor = two
     learnt = bundle.load(poor.model)
-    window = [*learnt.facts["window"][:1], frame(task)[TIME][-40].isoformat()]
+    window = [*learnt.facts["window"][:1], make_table(task)[TIME][-40].isoformat()]
     bundle.save(replace(learnt, facts={**learnt.facts, "window": window}), tmp_path / "later")
     verdict, *_ = compare_to_champion(
         gate(task, metric=metric(task), margin=1e6), good, tmp_path / "later"
     )
     assert verdict.passed
-    rows = len(frame(task)) - len(frame(task)) * 7 // 10
+    rows = len(make_table(task)) - len(make_table(task)) * 7 // 10
     assert f"; {rows - 39} of {rows} test rows are left out: not later than " in verdict.reason

@@ -1,11 +1,11 @@
-"""The bundle that register assembles: whole, verified to the byte, and the same each time."""
+"""The complete bundle of the register stage: its files, hashes, and reproducible bytes."""
 
 import json
 import re
 
 import pytest
 import yaml
-from trained_projects import params, trained
+from trained_projects import make_params, train_project
 
 from mlops_cli.errors import DataRefused, NotFound
 from mlops_cli.evaluation import stage as evaluate
@@ -33,13 +33,13 @@ def task(request):
 @pytest.fixture(scope="module")
 def layout(task, tmp_path_factory):
     family = "linear" if task == "multiclass" else "lightgbm"
-    layout = trained(tmp_path_factory.mktemp("p"), task, family=family)
-    evaluate.run(params(task), layout, Silent())
-    register.run(params(task, project=WORDS), layout, Silent())
+    layout = train_project(tmp_path_factory.mktemp("p"), task, family=family)
+    evaluate.run(make_params(task), layout, Silent())
+    register.run(make_params(task, project=WORDS), layout, Silent())
     return layout
 
 
-def test_it_holds_the_fitted_bundle_unchanged_and_the_papers(layout):
+def test_the_bundle_has_the_fitted_bundle_unchanged_and_the_added_files(layout):
     fitted, whole = contents(layout.fitted), contents(layout.model)
     assert whole.keys() == fitted.keys() | PAPERS
     assert all(whole[name] == fitted[name] for name in fitted if name != "manifest.json")
@@ -77,21 +77,21 @@ def test_its_lineage_leads_back_to_sources_and_settings(layout):
 
 def test_the_same_inputs_give_the_same_bytes(task, layout):
     before = contents(layout.model)
-    register.run(params(task, project=WORDS), layout, Silent())
+    register.run(make_params(task, project=WORDS), layout, Silent())
     assert contents(layout.model) == before
 
 
 def test_the_gates_have_no_part_in_it_and_the_words_of_the_project_only_in_the_card(task, layout):
     before = contents(layout.model)
     strict = {"name": "model", "gates": {"megabytes": 1e-6}}
-    register.run(params(task, project=WORDS, register=strict), layout, Silent())
+    register.run(make_params(task, project=WORDS, register=strict), layout, Silent())
     record = json.loads(layout.registration.read_text())
     assert record["decision"] == "rejected"
     assert contents(layout.model) == before
-    register.run(params(task, project=WORDS | {"owner": "Bob"}), layout, Silent())
+    register.run(make_params(task, project=WORDS | {"owner": "Bob"}), layout, Silent())
     after = contents(layout.model)
     assert {n for n in after if after[n] != before[n]} == {"README.md", "manifest.json"}
-    register.run(params(task, project=WORDS), layout, Silent())
+    register.run(make_params(task, project=WORDS), layout, Silent())
 
 
 def test_one_flipped_byte_in_any_file_is_refused_by_name(layout):
@@ -115,8 +115,8 @@ def test_read_only_files_of_the_cache_are_no_hindrance(layout, task):
         if path.is_file():
             path.chmod(0o444)
     before = contents(layout.model)
-    register.run(params(task, project=WORDS), layout, Silent())
-    register.run(params(task, project=WORDS), layout, Silent())
+    register.run(make_params(task, project=WORDS), layout, Silent())
+    register.run(make_params(task, project=WORDS), layout, Silent())
     assert contents(layout.model) == before
 
 
@@ -125,7 +125,7 @@ def test_without_an_earlier_report_it_says_so_and_leaves_the_old_bundle(layout, 
     report = layout.split_report.read_text()
     layout.split_report.unlink()
     with pytest.raises(NotFound, match=r"split\.json"):
-        register.run(params(task, project=WORDS), layout, Silent())
+        register.run(make_params(task, project=WORDS), layout, Silent())
     assert contents(layout.model) == before
     layout.split_report.write_text(report)
 

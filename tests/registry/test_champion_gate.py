@@ -1,4 +1,4 @@
-"""The champion's gate by priced decisions and by rows that count unlike."""
+"""The champion gate with costs and with row weights."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What a version's commit may hold."""
+"""The commit of a version: its content and its signature."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The difference between two revisions, from their facts alone."""
+"""The difference between two revisions, computed from their reports."""
 
 from __future__ import annotations
 

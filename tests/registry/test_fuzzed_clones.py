@@ -1,4 +1,4 @@
-"""Some hostile clones of a seed; `benchmarks/hostile_clones.py` makes thousands."""
+"""A few generated hostile clones; `benchmarks/hostile_clones.py` runs thousands."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import json
 import random
 from pathlib import Path
 
-import child
+import child_process
 import pytest
 from clone_mutations import inside, link_, state_, write
-from fuzzed_projects import make
+from fuzzed_projects import make_project
 
 SEEDS = (0, 8)
 CODE = f"""
 import json, sys
 from pathlib import Path
-from fuzzed_clones import box, looked_at, many, warm
+from fuzzed_clones import fuzz_seeds, import_commands, isolated_copy, run_in_fork
 template = Path(sys.argv[1])
-warm()
-plain = looked_at(box(template, template.parent / "plain"))
-broken = [fault for faults, _ in many(template, range(*{SEEDS})) for fault in faults]
+import_commands()
+plain = run_in_fork(isolated_copy(template, template.parent / "plain"))
+broken = [fault for faults, _ in fuzz_seeds(template, range(*{SEEDS})) for fault in faults]
 print(json.dumps([plain, broken]))
 """
 
@@ -28,9 +28,9 @@ print(json.dumps([plain, broken]))
 @pytest.fixture(scope="module")
 def looked_at(tmp_path_factory: pytest.TempPathFactory) -> tuple[list, list]:
     """What commands end with on the project as it is, and the faults of hostile clones of it."""
-    template = make(tmp_path_factory.mktemp("fuzzed") / "template")
+    template = make_project(tmp_path_factory.mktemp("fuzzed") / "template")
     # A process of its own, which has started no threads: it forks.
-    plain, broken = json.loads(child.output(CODE, str(template)))
+    plain, broken = json.loads(child_process.output(CODE, str(template)))
     return plain, broken
 
 

@@ -1,4 +1,4 @@
-"""Gates judge in the metric's direction, and a gate that cannot be judged refuses."""
+"""Gates: limits in the metric's direction, and refusal if a gate can't be checked."""
 
 import pytest
 

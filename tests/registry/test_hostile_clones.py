@@ -1,4 +1,4 @@
-"""A stranger's repository that is cloned and looked at: nothing outside of the clone is touched."""
+"""Commands on an untrusted clone touch nothing outside of it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import delivered_projects as made
 import hostile_clones as hostile
 import pytest
+import registry_projects as projects
 
 from mlops_cli.cli.app import main
 from mlops_cli.errors import DataRefused
@@ -43,14 +43,14 @@ def untouched(clone: Path) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def published(delivered: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project with its DVC remote in the repository. Don't change it."""
-    project = made.copied(delivered, tmp_path_factory.mktemp("published"))
-    return hostile.published(project)
+    project = projects.copy_project(delivered, tmp_path_factory.mktemp("published"))
+    return hostile.commit_dvc_remote(project)
 
 
 @pytest.fixture
 def attacker(published: Path, tmp_path: Path) -> Path:
     (tmp_path / "attacker").mkdir()
-    return made.copied(published, tmp_path / "attacker")
+    return projects.copy_project(published, tmp_path / "attacker")
 
 
 def looked_at(
@@ -86,11 +86,11 @@ def test_a_hash_in_dvc_lock_that_is_none_is_refused_and_nothing_is_written(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     hostile.edit_yaml(
-        attacker / "dvc.lock", lambda t: hostile.output(t, "models/model").update(md5=md5)
+        attacker / "dvc.lock", lambda t: hostile.lock_output(t, "models/model").update(md5=md5)
     )
     (attacker / "PWNED_BY_PULL").write_text("the attacker's")
     (attacker / "PWNED_BY_PULL.dir").write_text("the attacker's")
-    clone = hostile.victim(hostile.recommitted(attacker))
+    clone = hostile.clone_repository(hostile.commit_and_retag(attacker))
     for command, (code, said) in looked_at(clone, monkeypatch, capsys).items():
         assert code in {3, 4}, (command, said)
     assert not list(tmp_path.rglob("attacker/PWNED*"))
@@ -98,7 +98,7 @@ def test_a_hash_in_dvc_lock_that_is_none_is_refused_and_nothing_is_written(
 
 def lock_path(attacker: Path, path: Any) -> None:
     hostile.edit_yaml(
-        attacker / "dvc.lock", lambda t: hostile.output(t, "data/copy.csv").update(path=path)
+        attacker / "dvc.lock", lambda t: hostile.lock_output(t, "data/copy.csv").update(path=path)
     )
     hostile.edit_yaml(
         attacker / "dvc.yaml",
@@ -138,8 +138,8 @@ def listed_file(attacker: Path, path: Any) -> None:
     """In the listing of the model's folder, under its right hash."""
 
     def change(tree: Any) -> None:
-        out = hostile.output(tree, "models/model")
-        place = attacker / hostile.KEPT / out["md5"][:2] / out["md5"][2:]
+        out = hostile.lock_output(tree, "models/model")
+        place = attacker / hostile.REMOTE_FILES / out["md5"][:2] / out["md5"][2:]
         listing = hostile.json.loads(place.read_bytes())
         listing[0]["relpath"] = path
         content = hostile.json.dumps(listing).encode()
@@ -171,7 +171,7 @@ def test_a_path_that_leads_out_is_refused_before_anything_is_read_or_written_the
 ) -> None:
     (attacker.parent / "secret.yaml").write_text("a: 1\n")
     place(attacker, path)
-    clone = hostile.victim(hostile.recommitted(attacker))
+    clone = hostile.clone_repository(hostile.commit_and_retag(attacker))
     found = looked_at(clone, monkeypatch, capsys)
     refused = {"pull"} if place is listed_file else {"status", "pull"}
     assert {command for command, (code, _) in found.items() if code in {3, 4}} >= refused, found
@@ -206,10 +206,10 @@ def test_a_committed_link_that_leads_out_is_refused(
         shutil.rmtree(path)
     path.unlink(missing_ok=True)
     path.symlink_to(target)
-    made.run(attacker, "git", "add", "-A", "-f", "--", name)
-    made.run(attacker, "git", "commit", "-qm", "A link")
-    clone = hostile.victim(attacker)
-    (tmp_path / "secret").write_text(made.PARAMS)
+    projects.run(attacker, "git", "add", "-A", "-f", "--", name)
+    projects.run(attacker, "git", "commit", "-qm", "A link")
+    clone = hostile.clone_repository(attacker)
+    (tmp_path / "secret").write_text(projects.PARAMS)
     for command, (code, said) in looked_at(clone, monkeypatch, capsys).items():
         # A link that leads to params.yaml of nobody makes it no project.
         assert code in {3, 4}, (command, said)
@@ -218,16 +218,16 @@ def test_a_committed_link_that_leads_out_is_refused(
 def test_what_a_pull_would_bring_is_looked_at_before_the_branch_moves(
     attacker: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    clone = hostile.victim(attacker)
-    head = made.run(clone, "git", "rev-parse", "HEAD")
+    clone = hostile.clone_repository(attacker)
+    head = projects.run(clone, "git", "rev-parse", "HEAD")
     (attacker / "out").symlink_to("../../secret")
-    hostile.recommitted(attacker)
-    made.run(clone, "git", "tag", "-d", "toy@v0.1.0")
+    hostile.commit_and_retag(attacker)
+    projects.run(clone, "git", "tag", "-d", "toy@v0.1.0")
     monkeypatch.chdir(clone)
     with untouched(clone):
         assert main(["pull"]) == 4
     assert "'out' is a link" in " ".join(capsys.readouterr().err.split())
-    assert made.run(clone, "git", "rev-parse", "HEAD") == head
+    assert projects.run(clone, "git", "rev-parse", "HEAD") == head
 
 
 def test_links_inside_of_the_repository_are_let_be(
@@ -235,7 +235,7 @@ def test_links_inside_of_the_repository_are_let_be(
 ) -> None:
     (attacker / "docs").mkdir()
     (attacker / "docs" / "data").symlink_to("../data")
-    clone = hostile.victim(hostile.recommitted(attacker))
+    clone = hostile.clone_repository(hostile.commit_and_retag(attacker))
     monkeypatch.chdir(clone)
     assert main(["models", "pull", "v0.1.0"]) == 0
 
@@ -259,8 +259,8 @@ def test_committed_settings_of_dvc_may_not_reach_outside(
 ) -> None:
     config = attacker / ".dvc" / "config"
     config.write_text(config.read_text() + text)
-    made.run(attacker, "git", "commit", "-qam", "Settings")
-    clone = hostile.victim(attacker)
+    projects.run(attacker, "git", "commit", "-qam", "Settings")
+    clone = hostile.clone_repository(attacker)
     found = looked_at(clone, monkeypatch, capsys)
     assert {code for code, _ in found.values()} == {3}, found
 
@@ -270,9 +270,9 @@ def test_settings_of_ones_own_may_name_a_cache_elsewhere(
 ) -> None:
     config = attacker / ".dvc" / "config"
     config.write_text(config.read_text() + "[cache]\n    dir = ../../elsewhere\n")
-    made.run(attacker, "git", "commit", "-qam", "Settings")
-    clone = hostile.victim(attacker)
-    made.run(clone, *made.DVC, "config", "--local", "cache.dir", str(tmp_path / "mine"))
+    projects.run(attacker, "git", "commit", "-qam", "Settings")
+    clone = hostile.clone_repository(attacker)
+    projects.run(clone, *projects.DVC, "config", "--local", "cache.dir", str(tmp_path / "mine"))
     monkeypatch.chdir(clone)
     assert main(["models", "pull", "v0.1.0"]) == 0
     assert (tmp_path / "mine").is_dir()
@@ -285,8 +285,8 @@ def test_dvc_keeps_its_databases_where_no_repository_says(
     config = attacker / ".dvc" / "config"
     text = config.read_text()
     config.write_text(text.replace("[core]\n", "[core]\n    site_cache_dir = ../site\n"))
-    made.run(attacker, "git", "commit", "-qam", "Settings")
-    clone = hostile.victim(attacker)
+    projects.run(attacker, "git", "commit", "-qam", "Settings")
+    clone = hostile.clone_repository(attacker)
     monkeypatch.delenv("DVC_SITE_CACHE_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "own"))
     monkeypatch.chdir(clone)
@@ -309,7 +309,7 @@ def test_nine_levels_of_aliases_are_refused_at_once(
     )
     with (attacker / name).open("a") as file:
         file.write(bomb)
-    clone = hostile.victim(hostile.recommitted(attacker))
+    clone = hostile.clone_repository(hostile.commit_and_retag(attacker))
     found = looked_at(clone, monkeypatch, capsys)
     assert found["status"][0] == 3, found
     assert "aliases written out" in found["status"][1]
@@ -329,7 +329,7 @@ def test_merge_keys_that_grow_are_refused_before_dvc_reads_its_variables(
     if name == "more.yaml":
         with (attacker / "dvc.yaml").open("a") as file:
             file.write("vars: [more.yaml]\n")
-    clone = hostile.victim(hostile.recommitted(attacker))
+    clone = hostile.clone_repository(hostile.commit_and_retag(attacker))
     monkeypatch.chdir(clone)
     for command in ("status", "pull"):
         assert main([command]) == 3
@@ -340,9 +340,9 @@ def test_a_remote_that_refuses_connections_is_unreadable_and_its_password_is_not
     attacker: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     url = "http://deploy:s3cr3tPW@127.0.0.1:9/data"
-    made.run(attacker, *made.DVC, "remote", "modify", "kept", "url", url)
-    made.run(attacker, "git", "commit", "-qam", "A remote")
-    clone = hostile.victim(attacker)
+    projects.run(attacker, *projects.DVC, "remote", "modify", "kept", "url", url)
+    projects.run(attacker, "git", "commit", "-qam", "A remote")
+    clone = hostile.clone_repository(attacker)
     monkeypatch.chdir(clone)
     for words, code in ((["models", "pull", "v0.1.0"], 6), (["verify", "v0.1.0"], 4)):
         assert main(words) == code
@@ -359,7 +359,7 @@ def test_patterns_that_take_forever_are_refused(
 ) -> None:
     (attacker / "data" / ".dvcignore").write_text("*a" * 8 + "b\n")
     (attacker / "data" / ("a" * 60)).write_text("")
-    clone = hostile.victim(hostile.recommitted(attacker))
+    clone = hostile.clone_repository(hostile.commit_and_retag(attacker))
     said = looked_at(clone, monkeypatch, capsys)
     for command in ("pull", "status"):
         assert said[command][0] == 4, said
@@ -374,7 +374,7 @@ def test_files_that_git_takes_for_a_repository_run_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A project in a folder of a clone, which tracks HEAD, config and objects beside it."""
-    made.run(tmp_path, "git", "init", "-q", "mono")
+    projects.run(tmp_path, "git", "init", "-q", "mono")
     project = tmp_path / "mono" / "shop"
     (project / "refs").mkdir(parents=True)
     (project / "objects").mkdir()

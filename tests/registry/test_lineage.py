@@ -1,4 +1,4 @@
-"""Lineage and schema: hashes that follow values, rules that can be read again."""
+"""Lineage and schema: hashes of values, and rules that can be parsed again."""
 
 import json
 

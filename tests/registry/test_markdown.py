@@ -1,4 +1,4 @@
-"""Markdown and YAML from values of any content: what is read is what was meant."""
+"""Markdown and YAML with values of any content."""
 
 import pytest
 import yaml
@@ -58,5 +58,5 @@ def test_code_may_hold_back_quotes_and_stays_on_one_line():
     assert code("a `b` ``c``") == "``` a `b` ``c`` ```"
 
 
-def test_a_line_stays_one():
+def test_a_text_stays_on_one_line():
     assert line("  a \n b ") == "a b"

@@ -1,4 +1,4 @@
-"""The model card: it says what follows from the facts, and makes up nothing."""
+"""The model card: content from the facts only."""
 
 import re
 from dataclasses import replace

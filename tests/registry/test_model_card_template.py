@@ -1,9 +1,9 @@
-"""A project's own template of the model card: where it may be, and what DVC has to know of it."""
+"""A project's own template of the model card: its path, and DVC's dependency on it."""
 
 import os
 
 import pytest
-from trained_projects import params, trained
+from trained_projects import make_params, train_project
 
 from mlops_cli.errors import BadParams
 from mlops_cli.evaluation import stage as evaluate
@@ -112,9 +112,9 @@ def test_a_template_that_dvc_knows_is_taken(layout, entries):
 
 
 def test_the_stage_writes_the_projects_card_and_an_error_leaves_the_old_one(tmp_path):
-    layout = trained(tmp_path, "binary", family="linear")
-    evaluate.run(params("binary"), layout, Silent())
-    settings = params("binary", register={"name": "tumours", "card": "card.md"})
+    layout = train_project(tmp_path, "binary", family="linear")
+    evaluate.run(make_params("binary"), layout, Silent())
+    settings = make_params("binary", register={"name": "tumours", "card": "card.md"})
     (tmp_path / "card.md").write_text("# {{ name }}, by {{ families | join }}\n")
     register.run(settings, layout, Silent())
     card, manifest = layout.model / "README.md", layout.model / "manifest.json"

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from learnt_versions import Project, orders, registered
+from replay_projects import Project, make_orders, register_version
 
 from mlops_cli.cli.app import main
 from mlops_cli.data import parquet
@@ -35,11 +35,11 @@ def report(project: Project, value: float = 0.8) -> None:
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     """v0.1.0 knows two columns, v0.2.0 one more, of the same rows of which it was split alike."""
-    made = Project(tmp_path / "shop", timed=False, strategy="random").begin()
+    made = Project(tmp_path / "shop", timed=False, strategy="random").create()
     for number, columns in {"v0.1.0": ("a", "b"), "v0.2.0": ("a", "b", "c")}.items():
-        made.fitted(orders(600), columns=columns)
+        made.fit(make_orders(600), columns=columns)
         report(made)
-        registered(made.root, number)
+        register_version(made.root, number)
     monkeypatch.chdir(made.root)
     return made
 
@@ -89,9 +89,9 @@ def test_other_data_and_other_targets_are_not_paired(project, capsys) -> None:
     parquet.write(test.with_columns(~test[TARGET]), project.layout.split("test"))
     notes = " ".join(told(capsys, "compare", "shop@v0.1.0")["notes"])
     assert "no test row is one of both models" in notes
-    project.fitted(orders(600, first=5))
+    project.fit(make_orders(600, first=5))
     report(project)
-    registered(project.root, "v0.3.0")
+    register_version(project.root, "v0.3.0")
     assert "unpaired" in " ".join(told(capsys, "compare", "shop@v0.1.0")["notes"])
 
 

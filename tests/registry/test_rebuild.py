@@ -1,4 +1,4 @@
-"""`mlops verify --rebuild`: the pipeline runs again in a clean clone, and bytes are compared."""
+"""`mlops verify --rebuild` runs the pipeline in a clean clone and compares bytes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import shutil
 import sys
 from pathlib import Path
 
-import delivered_projects as made
 import pytest
+import registry_projects as projects
 
 from mlops_cli.cli.app import main
 from mlops_cli.registry.rebuild import rebuild
@@ -22,16 +22,16 @@ def changed(project: Path, old: str, new: str) -> None:
     before = script.read_text()
     assert old in before
     script.write_text(before.replace(old, new))
-    made.run(project, *made.DVC, "commit", "-q", "--force")
-    made.commit(project, "Changed")
-    made.tag(project, "v0.2.0")
+    projects.run(project, *projects.DVC, "commit", "-q", "--force")
+    projects.commit(project, "Changed")
+    projects.tag_version(project, "v0.2.0")
 
 
 def test_the_same_bytes_come_out_of_a_clean_clone(project: Path) -> None:
-    made.push_all(project)
+    projects.push_all(project)
     shutil.rmtree(project / ".dvc" / "cache")
     shutil.rmtree(project / "data")
-    found = rebuild(project, made.version(project))
+    found = rebuild(project, projects.find_version(project))
     assert found.verdict == "reproduced to the byte"
     assert all(found.files.values())
     assert len(found.files) == 6
@@ -42,7 +42,7 @@ def test_the_same_bytes_come_out_of_a_clean_clone(project: Path) -> None:
 
 def test_other_bytes_with_metrics_in_their_intervals_are_told_apart(project: Path) -> None:
     changed(project, "threshold=0.5", "threshold=0.6")
-    found = rebuild(project, made.version(project))
+    found = rebuild(project, projects.find_version(project))
     assert found.verdict == "same metrics, other bytes"
     assert [name for name, same in found.files.items() if not same] == [
         "bundle.json",
@@ -61,10 +61,10 @@ def test_metrics_outside_of_their_intervals_are_not_reproduced(project: Path) ->
     )
     script = project / "make_model.py"
     script.write_text(script.read_text().replace('"value": 0.8', '"value": 0.2'))
-    made.run(project, *made.DVC, "commit", "-q", "--force")
-    made.commit(project, "Worse")
-    made.run(project, "git", "tag", "-f", "-a", "toy@v0.2.0", "-m", "x")
-    found = rebuild(project, made.version(project))
+    projects.run(project, *projects.DVC, "commit", "-q", "--force")
+    projects.commit(project, "Worse")
+    projects.run(project, "git", "tag", "-f", "-a", "toy@v0.2.0", "-m", "x")
+    found = rebuild(project, projects.find_version(project))
     assert found.verdict == "not reproduced"
     assert found.metrics[0].again == 0.2
     assert found.libraries == (("toy", "1", "2"),)
@@ -72,7 +72,7 @@ def test_metrics_outside_of_their_intervals_are_not_reproduced(project: Path) ->
 
 def test_a_pipeline_that_fails_there_is_not_reproduced(project: Path) -> None:
     changed(project, "import polars as pl\n", "import polars as pl, nosuch_module\n")
-    found = rebuild(project, made.version(project))
+    found = rebuild(project, projects.find_version(project))
     assert found.verdict == "not reproduced"
     assert "failed" in found.said
     assert not (project / ".mlops" / "rebuild").exists()
@@ -85,8 +85,8 @@ def test_nothing_of_a_version_runs_where_a_check_has_failed(
     pipeline = (project / "dvc.yaml").read_text()
     cmd = f"env > {trace} && python make_model.py"
     (project / "dvc.yaml").write_text(pipeline.replace("python make_model.py", cmd))
-    made.commit(project, "By hand")
-    made.tag(project, "v0.2.0")
+    projects.commit(project, "By hand")
+    projects.tag_version(project, "v0.2.0")
     monkeypatch.chdir(project)
     assert main(["verify", "v0.2.0", "--rebuild"]) == 4
     said = " ".join(capsys.readouterr().out.split())
@@ -112,7 +112,7 @@ def test_verify_alone_runs_nothing_of_the_version(project: Path) -> None:
     trace = project.parent / "ran"
     for name in ("make_model.py", "sitecustomize.py", "dvc.py", "hooks.py"):
         (project / name).write_text(f"open({str(trace)!r}, 'w')\n")
-    made.commit(project, "By hand")
-    made.tag(project, "v0.2.0")
-    verify_version(project, made.version(project))
+    projects.commit(project, "By hand")
+    projects.tag_version(project, "v0.2.0")
+    verify_version(project, projects.find_version(project))
     assert not trace.exists()

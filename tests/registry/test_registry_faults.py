@@ -1,4 +1,4 @@
-"""Many at once, and killed at any moment: the registry is before or after, never between."""
+"""Concurrent and killed registry commands leave the state before or after, never between."""
 
 import json
 import os
@@ -10,7 +10,15 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from small_projects import MLOPS, clone, done, mlops, project, seeded, shell
+from small_projects import (
+    MLOPS,
+    change_seed,
+    clone_project,
+    create_project,
+    mlops,
+    run_command,
+    shell,
+)
 
 from mlops_cli.registry.git_tags import read
 
@@ -22,14 +30,14 @@ KILLS = int(os.environ.get("MLOPS_KILLS", "2"))
 
 @pytest.fixture
 def registered(tmp_path):
-    root = project(tmp_path / "shop")
+    root = create_project(tmp_path / "shop")
     for seed in (1, 2):
-        done(seeded(root, seed), "mlops", "register")
+        run_command(change_seed(root, seed), "mlops", "register")
     return root
 
 
 def remote_tags(root):
-    listed = done(root, "git", "ls-remote", "--tags", "origin")
+    listed = run_command(root, "git", "ls-remote", "--tags", "origin")
     return {
         line.split("refs/tags/")[1]: line.split()[0]
         for line in listed.splitlines()
@@ -40,8 +48,8 @@ def remote_tags(root):
 def test_of_forty_calls_from_four_clones_none_is_lost_doubled_or_half_made(registered):
     clones = [registered]
     for n, who in enumerate(("bo", "cy", "di"), start=3):
-        other = clone(registered, registered.with_name(who), who)
-        done(seeded(other, n), "mlops", "run")
+        other = clone_project(registered, registered.with_name(who), who)
+        run_command(change_seed(other, n), "mlops", "run")
         clones.append(other)
     calls = [
         (root, ["register"] if call % 5 == 0 else ["promote", version, "--to", stage])
@@ -70,11 +78,11 @@ def test_of_forty_calls_from_four_clones_none_is_lost_doubled_or_half_made(regis
     counters = sorted(int(t.rpartition("#")[2]) for t in promoted)
     assert len(counters) >= 1
     for root in clones:
-        done(root, "git", "fetch", "--quiet", "--tags")
-        done(root, "git", "fsck", "--no-dangling")
-        assert set(done(root, "git", "tag").split()) == set(tags)
+        run_command(root, "git", "fetch", "--quiet", "--tags")
+        run_command(root, "git", "fsck", "--no-dangling")
+        assert set(run_command(root, "git", "tag").split()) == set(tags)
     # And the branch has exactly the commits of the versions.
-    log = done(registered, "git", "log", "--format=%s", "origin/main")
+    log = run_command(registered, "git", "log", "--format=%s", "origin/main")
     assert len(re.findall(r"^Register shop v", log, re.MULTILINE)) == 3
 
 
@@ -82,14 +90,16 @@ def _new(result):
     return json.loads(result.stdout).get("new")
 
 
-def test_what_a_killed_registration_has_sent_is_no_race(registered):
-    done(seeded(registered, 100), "mlops", "run")
-    done(registered, "mlops", "register", "-m", "sent")
-    commit = done(registered, "git", "rev-parse", "HEAD")
-    done(registered, "git", "reset", "--quiet", "HEAD^")  # as it is before the branch follows
-    done(registered, "mlops", "register", "-m", "sent")
-    assert done(registered, "git", "rev-parse", "HEAD") == commit
-    assert done(registered, "git", "status", "--porcelain") == ""
+def test_a_killed_registrations_own_push_is_no_conflict(registered):
+    run_command(change_seed(registered, 100), "mlops", "run")
+    run_command(registered, "mlops", "register", "-m", "sent")
+    commit = run_command(registered, "git", "rev-parse", "HEAD")
+    run_command(
+        registered, "git", "reset", "--quiet", "HEAD^"
+    )  # as it is before the branch follows
+    run_command(registered, "mlops", "register", "-m", "sent")
+    assert run_command(registered, "git", "rev-parse", "HEAD") == commit
+    assert run_command(registered, "git", "status", "--porcelain") == ""
 
 
 @pytest.mark.parametrize("command", ["register", "promote"])
@@ -100,13 +110,13 @@ def test_a_killed_command_has_done_all_or_nothing_and_the_next_run_completes(reg
         "promote": ["promote", "latest", "--to", "production"],
     }[command]
     if command == "register":
-        done(seeded(registered, 100), "mlops", "run")
+        run_command(change_seed(registered, 100), "mlops", "run")
     started = time.monotonic()
     assert mlops(registered, *arguments).returncode == 0
     lasts = time.monotonic() - started
     for kill in range(KILLS):
         if command == "register":
-            done(seeded(registered, 200 + kill), "mlops", "run")
+            run_command(change_seed(registered, 200 + kill), "mlops", "run")
         else:
             version = f"v0.{1 + kill % 2}.0"
             arguments = ["promote", version, "--to", "production"]
@@ -123,7 +133,7 @@ def test_a_killed_command_has_done_all_or_nothing_and_the_next_run_completes(reg
         (os.killpg if whole_group else os.kill)(killed.pid, signal.SIGKILL)
         killed.wait()
         time.sleep(0.3)  # a Git of its own may still be at work
-        done(registered, "git", "fsck", "--no-dangling")
+        run_command(registered, "git", "fsck", "--no-dangling")
         after = facts(registered)
         assert before["remote"] <= after["remote"]
         assert len(after["remote"] - before["remote"]) <= 1
@@ -133,7 +143,7 @@ def test_a_killed_command_has_done_all_or_nothing_and_the_next_run_completes(reg
         finished = facts(registered)
         assert finished["local"] == finished["remote"]
         assert len(finished["local"]) == len(before["local"]) + 1
-        status = done(registered, "git", "status", "--porcelain")
+        status = run_command(registered, "git", "status", "--porcelain")
         assert status == ""
         if command == "promote":
             assert read(registered, "shop").in_stage("production").number == version
@@ -141,4 +151,4 @@ def test_a_killed_command_has_done_all_or_nothing_and_the_next_run_completes(reg
 
 def facts(root):
     """The registry here and on the remote."""
-    return {"local": set(done(root, "git", "tag").split()), "remote": set(remote_tags(root))}
+    return {"local": set(run_command(root, "git", "tag").split()), "remote": set(remote_tags(root))}

@@ -1,9 +1,9 @@
-"""The register stage: a decision with its reasons, on record, the same bytes each time."""
+"""The register stage: decision with reasons, record, the same bytes each time."""
 
 import json
 
 import pytest
-from trained_projects import params, trained
+from trained_projects import make_params, train_project
 
 from mlops_cli.errors import BadParams, DataRefused, NotFound
 from mlops_cli.evaluation import stage as evaluate
@@ -21,14 +21,14 @@ EASY = {
 
 @pytest.fixture(scope="module")
 def layout(tmp_path_factory):
-    layout = trained(tmp_path_factory.mktemp("p"), "binary", family="linear")
-    evaluate.run(params("binary"), layout, Silent())
+    layout = train_project(tmp_path_factory.mktemp("p"), "binary", family="linear")
+    evaluate.run(make_params("binary"), layout, Silent())
     return layout
 
 
 def registered(layout, gates):
     summary = register.run(
-        params("binary", register={"name": "tumours", "gates": gates}), layout, Silent()
+        make_params("binary", register={"name": "tumours", "gates": gates}), layout, Silent()
     )
     return summary, json.loads(layout.registration.read_text())
 
@@ -101,8 +101,8 @@ def test_a_gate_on_a_misspelt_metric_is_answered_with_the_nearest(layout):
 
 
 def test_a_bundle_that_was_changed_is_refused(tmp_path):
-    layout = trained(tmp_path, "binary", family="linear")
-    evaluate.run(params("binary"), layout, Silent())
+    layout = train_project(tmp_path, "binary", family="linear")
+    evaluate.run(make_params("binary"), layout, Silent())
     path = layout.fitted / "bundle.json"
     path.write_text(path.read_text().replace("0.4", "0.5"))
     with pytest.raises(DataRefused, match=r"bundle\.json"):
@@ -113,4 +113,4 @@ def test_a_bundle_that_was_changed_is_refused(tmp_path):
 
 def test_before_evaluation_it_says_what_is_missing(tmp_path):
     with pytest.raises(NotFound, match=r"metrics\.json"):
-        registered(trained(tmp_path, "binary", family="linear"), EASY)
+        registered(train_project(tmp_path, "binary", family="linear"), EASY)

@@ -1,4 +1,4 @@
-"""Which rows count as unseen by a model."""
+"""Rows that count as unseen by a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`mlops verify`: every claim of a version is checked, and what was changed is named."""
+"""`mlops verify` checks every claim of a version and names what was changed."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import delivered_projects as made
 import pytest
+import registry_projects as projects
 
 from mlops_cli.cli.app import main
 from mlops_cli.project.dvc_objects import Objects
@@ -24,23 +24,29 @@ from mlops_cli.registry.verify import verify_version
 
 def failed(project: Path) -> dict[str, str]:
     """Check -> what it says, of those that failed."""
-    return {c.name: c.said for c in verify_version(project, made.version(project)) if not c.passed}
+    return {
+        c.name: c.said
+        for c in verify_version(project, projects.find_version(project))
+        if not c.passed
+    }
 
 
 def said(project: Path, name: str) -> str:
-    return next(c.said for c in verify_version(project, made.version(project)) if c.name == name)
+    return next(
+        c.said for c in verify_version(project, projects.find_version(project)) if c.name == name
+    )
 
 
 def again(project: Path) -> None:
     """Register HEAD anew after a change by hand."""
-    made.commit(project, "By hand")
-    made.tag(project, "v0.2.0")
+    projects.commit(project, "By hand")
+    projects.tag_version(project, "v0.2.0")
 
 
 def again_as(project: Path, number: str) -> None:
     """As ``again``, under another number."""
-    made.commit(project, "By hand")
-    made.tag(project, number)
+    projects.commit(project, "By hand")
+    projects.tag_version(project, number)
 
 
 def test_a_version_as_it_was_made_passes_and_nothing_is_touched(project: Path) -> None:
@@ -59,25 +65,27 @@ def test_work_of_today_does_not_count_against_it(project: Path) -> None:
 
 
 def test_one_byte_in_any_file_of_the_bundle_fails_and_names_it(project: Path) -> None:
-    files = Objects(project).tree(bundle_md5(project, made.version(project)), "models/model")
+    files = Objects(project).tree(
+        bundle_md5(project, projects.find_version(project)), "models/model"
+    )
     for name, md5 in files.items():
-        made.flip(made.cached(project, md5))
+        projects.change_byte(projects.cache_path(project, md5))
         assert f"models/model/{name} was changed" in failed(project)["objects"]
-        made.flip(made.cached(project, md5))
+        projects.change_byte(projects.cache_path(project, md5))
 
 
 def test_data_that_was_changed_or_is_nowhere_fails_and_is_named(project: Path) -> None:
     md5 = (project / "data" / "rows.csv.dvc").read_text().partition("md5: ")[2][:32]
-    made.flip(made.cached(project, md5))
+    projects.change_byte(projects.cache_path(project, md5))
     assert "data/rows.csv was changed" in failed(project)["data"]
-    made.cached(project, md5).unlink()
+    projects.cache_path(project, md5).unlink()
     assert "data/rows.csv" in failed(project)["data"]
     (project / ".dvc" / "config").write_text("")
     assert "the project has no DVC remote" in failed(project)["data"]
 
 
 def test_data_in_the_remote_only_is_fetched_and_said(project: Path) -> None:
-    made.push_all(project)
+    projects.push_all(project)
     shutil.rmtree(project / ".dvc" / "cache")
     assert "2 came just now from kept" in said(project, "data"), "the bundle came before"
     assert failed(project) == {}
@@ -98,7 +106,7 @@ def test_data_in_the_remote_only_is_fetched_and_said(project: Path) -> None:
             "reports/metrics.json",
         ),
         (
-            lambda p: (p / "params.yaml").write_text(made.PARAMS.replace("seed: 3", "seed: 4")),
+            lambda p: (p / "params.yaml").write_text(projects.PARAMS.replace("seed: 3", "seed: 4")),
             "pipeline",
             "another project.seed than stage train",
         ),
@@ -196,34 +204,34 @@ def test_a_record_of_another_bundle_or_decision_fails(project: Path) -> None:
     place = project / "models" / "registration.json"
     record = json.loads(place.read_text())
     place.write_text(json.dumps(record | {"decision": "rejected"}))
-    made.commit(project, "By hand")
-    made.run(project, "git", "tag", "-a", "toy@v0.2.0", "-m", "x")
+    projects.commit(project, "By hand")
+    projects.run(project, "git", "tag", "-a", "toy@v0.2.0", "-m", "x")
     found = failed(project)
     assert "'rejected'" in found["decision"]
     assert "doesn't state a bundle" in found["manifest"]
 
 
 def test_a_lightweight_tag_fails(project: Path) -> None:
-    made.commit_nothing(project)
-    made.run(project, "git", "tag", "toy@v0.2.0")
+    projects.add_empty_commit(project)
+    projects.run(project, "git", "tag", "toy@v0.2.0")
     assert "lightweight" in failed(project)["tag"]
 
 
 def test_a_signature_is_told_good_from_unverifiable_and_foreign(project: Path) -> None:
-    made.run(project.parent, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "key")
+    projects.run(project.parent, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "key")
     public = (project.parent / "key.pub").read_text()
     for key, value in (("gpg.format", "ssh"), ("user.signingkey", str(project.parent / "key.pub"))):
-        made.run(project, "git", "config", key, value)
-    sha256 = made.version(project).bundle
-    made.commit_nothing(project)
-    made.run(project, "git", "tag", "-s", "toy@v0.2.0", "-m", f"R\n\nBundle: {sha256}\n")
+        projects.run(project, "git", "config", key, value)
+    sha256 = projects.find_version(project).bundle
+    projects.add_empty_commit(project)
+    projects.run(project, "git", "tag", "-s", "toy@v0.2.0", "-m", f"R\n\nBundle: {sha256}\n")
     assert failed(project) == {}
     assert "no key to verify it" in said(project, "tag")
     allowed = project.parent / "allowed"
     allowed.write_text(f"ann@example.org {public}")
-    made.run(project, "git", "config", "gpg.ssh.allowedSignersFile", str(allowed))
+    projects.run(project, "git", "config", "gpg.ssh.allowedSignersFile", str(allowed))
     assert "the signature is good" in said(project, "tag")
-    made.run(project.parent, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "other")
+    projects.run(project.parent, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "other")
     allowed.write_text(f"ann@example.org {(project.parent / 'other.pub').read_text()}")
     assert "is not good" in failed(project)["tag"]
     allowed.write_text(f"mallory@example.org {public}")
@@ -231,18 +239,20 @@ def test_a_signature_is_told_good_from_unverifiable_and_foreign(project: Path) -
 
 
 def test_a_version_in_a_stage_is_there_by_the_rules_or_fails(project: Path) -> None:
-    made.push_all(project)
+    projects.push_all(project)
     message = ("-m", "Promote", "-m", "Version: v0.1.0")
-    made.run(project, "git", "tag", "-a", "toy#production#1", "toy@v0.1.0^{commit}", *message)
+    projects.run(project, "git", "tag", "-a", "toy#production#1", "toy@v0.1.0^{commit}", *message)
     assert "toy#production#1 of " in said(project, "stage")
     assert failed(project) == {}
     rule = "register: {name: toy, stages: {production: {approvals: 1}}}\n"
     lines(project, "params.yaml", ("register: {name: toy}\n", rule))
-    made.run(project, "git", "add", "--all")
+    projects.run(project, "git", "add", "--all")
     rule_from = ("env", "GIT_COMMITTER_DATE=@4000000000 +0000", "git")
-    made.run(project, *rule_from, "commit", "-qm", "Production asks for an approval")
-    made.run(project, "git", "push", "-q", "origin", "main")
-    made.run(project, *rule_from, "tag", "-a", "toy#production#2", "toy@v0.1.0^{commit}", *message)
+    projects.run(project, *rule_from, "commit", "-qm", "Production asks for an approval")
+    projects.run(project, "git", "push", "-q", "origin", "main")
+    projects.run(
+        project, *rule_from, "tag", "-a", "toy#production#2", "toy@v0.1.0^{commit}", *message
+    )
     registry = read(project, "toy")
     first = verify_version(project, registry.versions[0], assignment=registry.assignments[0])[-1]
     assert first.passed
@@ -251,7 +261,7 @@ def test_a_version_in_a_stage_is_there_by_the_rules_or_fails(project: Path) -> N
     assert main_in(project, "verify", "toy#production#1", "--json") == 0
     assert main_in(project, "verify", "toy#production#2", "--json") == 4
     assert main_in(project, "verify", "production", "--json") == 4
-    made.run(project, "git", "tag", "toy#production#3", "toy@v0.1.0^{commit}")
+    projects.run(project, "git", "tag", "toy#production#3", "toy@v0.1.0^{commit}")
     assert main_in(project, "verify", "toy#production#3") == 4
     assert main_in(project, "models", "pull", "toy#production#2") == 5
     assert main_in(project, "models", "pull", "production") == 0
@@ -268,8 +278,8 @@ def test_the_command_ends_with_4_after_saying_all(
     monkeypatch.chdir(project)
     assert main(["verify", "latest"]) == 0
     assert "all 8 checks passed" in capsys.readouterr().out
-    md5 = bundle_md5(project, made.version(project))
-    made.flip(made.cached(project, md5))
+    md5 = bundle_md5(project, projects.find_version(project))
+    projects.change_byte(projects.cache_path(project, md5))
     assert main(["verify", "latest", "--json"]) == 4
     told = json.loads(capsys.readouterr().out)
     assert told["passed"] is False
@@ -280,7 +290,7 @@ def test_a_project_that_can_only_be_read_is_verified_and_the_rest_is_a_sentence(
     delivered: Path,
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        project = made.copied(delivered, Path(folder))
+        project = projects.copy_project(delivered, Path(folder))
         places = [Path(folder), *Path(folder).rglob("*")]
         for place in places:
             if not place.is_symlink():

@@ -1,4 +1,4 @@
-"""Versions and stages, as tags state them."""
+"""Versions and stages from tags."""
 
 import datetime as dt
 

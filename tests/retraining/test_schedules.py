@@ -1,4 +1,4 @@
-"""What a scheduler is told, so that it runs `mlops watch --once`."""
+"""Schedules for cron, systemd and GitHub that run `mlops watch --once`."""
 
 import re
 import shlex
@@ -18,7 +18,7 @@ from mlops_cli.scaffold.ci import texts
     [("15m", "*/15 * * * *"), ("1h", "0 * * * *"), ("60m", "0 * * * *"), ("6h", "0 */6 * * *"),
      ("1d", "0 3 * * *"), ("24h", "0 3 * * *"), ("1w", "0 3 * * 1"), ("1mo", "0 3 1 * *")],
 )  # fmt: skip
-def test_cron_is_told_where_and_when(tmp_path, every, fields) -> None:
+def test_a_crontab_line_has_folder_and_time(tmp_path, every, fields) -> None:
     root = tmp_path / "a b%"
     line = schedule("cron", Layout(root), every)
     assert line.startswith(f"{fields} cd ")

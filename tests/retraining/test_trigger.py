@@ -1,4 +1,4 @@
-"""Whether a new model is needed goes by the newest window, whenever it was looked at."""
+"""Retraining triggers use the newest window, whenever it was evaluated."""
 
 import datetime as dt
 
@@ -33,13 +33,13 @@ def reason(tmp_path, *verdicts):
     return retrain_trigger(params, layout, None, UNTIL, "v0.1.0").reason
 
 
-def test_a_look_back_arms_no_retraining(tmp_path):
+def test_an_evaluation_of_an_older_window_triggers_no_retraining(tmp_path):
     """October was bad, November is not, and October is looked at once more."""
     again = verdict(OCTOBER, "drift", at="2025-12-05T00:00:00+00:00")
     assert reason(tmp_path, verdict(OCTOBER, "drift"), verdict(NOVEMBER, ""), again) is None
 
 
-def test_a_look_back_disarms_none(tmp_path):
+def test_an_evaluation_of_an_older_window_cancels_no_retraining(tmp_path):
     found = reason(tmp_path, verdict(NOVEMBER, "drift"), verdict(OCTOBER, ""))
     assert f"drift up to {NOVEMBER}" in found
 

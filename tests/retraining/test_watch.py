@@ -1,4 +1,4 @@
-"""Watching: rounds of monitoring and retraining, one at a time, that outlive a restart."""
+"""`mlops watch`: rounds of monitoring and retraining, one at a time, also after a restart."""
 
 import json
 import shutil
@@ -7,8 +7,8 @@ import subprocess
 import time
 
 import pytest
-from retrained_projects import project
-from small_projects import MLOPS, done, mlops
+from retraining_projects import create_project
+from small_projects import MLOPS, mlops, run_command
 
 from mlops_cli.data.atomic_files import write_json
 from mlops_cli.layout import Layout
@@ -19,10 +19,10 @@ from mlops_cli.retraining import watch
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    root = project(tmp_path_factory.mktemp("watched") / "shop")
+    root = create_project(tmp_path_factory.mktemp("watched") / "shop")
     text = (root / "params.yaml").read_text()
     (root / "params.yaml").write_text(text.replace("{promote: true}", "{promote: true, every: 7d}"))
-    done(root, "git", "commit", "--quiet", "--all", "--message", "Every week")
+    run_command(root, "git", "commit", "--quiet", "--all", "--message", "Every week")
     return root
 
 
@@ -68,7 +68,7 @@ def test_it_ends_between_steps_and_two_exclude_each_other(shop):
         assert json.loads(out)["codes"].get("retrain", 0) == 0
 
 
-def test_asked_to_end_it_begins_no_further_step(tmp_path, monkeypatch):
+def test_after_sigterm_no_further_step_starts(tmp_path, monkeypatch):
     steps = {"first": ("--version",), "second": ("--version",)}
     monkeypatch.setattr(watch, "STEPS", steps)
     stop, rounds = watch.StopSignal(), []

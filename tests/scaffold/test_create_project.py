@@ -1,4 +1,4 @@
-"""A new project appears whole, under Git and DVC, or not at all."""
+"""A new project is created completely, under Git and DVC, or not at all."""
 
 from __future__ import annotations
 

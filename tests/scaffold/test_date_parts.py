@@ -1,4 +1,4 @@
-"""A date that lies in several columns is seen by all its values, and never where there is none."""
+"""Dates in several columns are recognised by all of their values."""
 
 from __future__ import annotations
 

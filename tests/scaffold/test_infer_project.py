@@ -1,4 +1,4 @@
-"""What `mlops init` decides about tables of many kinds."""
+"""Decisions of `mlops init` for tables of many kinds."""
 
 from __future__ import annotations
 

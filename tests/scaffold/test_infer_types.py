@@ -1,4 +1,4 @@
-"""Types of text columns hold for every value, and read like ingest reads them."""
+"""Types of text columns fit every value, and agree with ingest."""
 
 from __future__ import annotations
 

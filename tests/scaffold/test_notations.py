@@ -1,4 +1,4 @@
-"""Numbers and dates in other notations than Python's and ISO 8601's."""
+"""Numbers and dates in notations other than Python's and ISO 8601."""
 
 import polars as pl
 import pytest

@@ -1,4 +1,4 @@
-"""What init says of time: moments to split by, later knowledge, and the rows' own order."""
+"""Hints of `mlops init` about time: split columns, later knowledge, order of rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Texts of a new project's YAML."""
+"""Long texts in a new project's YAML."""
 
 import time
 

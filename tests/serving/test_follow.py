@@ -1,13 +1,13 @@
-"""The look at a stage that a service repeats: cheap while nothing changes, and never too late."""
+"""Repeated checks of a followed stage: cheap without changes, and prompt after one."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 
+import approval_projects as projects
 import pytest
-import signed_projects as made
-from signed_projects import allow, approve, done, listed, promote
+from approval_projects import approve, promote, run_command, set_allowed_signers, signer_lines
 
 from mlops_cli.errors import NotFound
 from mlops_cli.serving import follow
@@ -23,9 +23,9 @@ exec {real} "$@"
 @pytest.fixture(scope="module")
 def template(tmp_path_factory):
     folder = tmp_path_factory.mktemp("followed")
-    made.keys(folder)
-    root = made.make(folder)
-    allow(root, *listed(folder))
+    projects.create_keys(folder)
+    root = projects.create_project(folder)
+    set_allowed_signers(root, *signer_lines(folder))
     approve(root, "ann", key="ann")
     approve(root, "bo", key="bo")
     promote(root)
@@ -34,8 +34,8 @@ def template(tmp_path_factory):
 
 @pytest.fixture
 def root(template, tmp_path):
-    copy = made.copied(template, tmp_path)
-    allow(copy, *listed(copy.parent))
+    copy = projects.copy_project(template, tmp_path)
+    set_allowed_signers(copy, *signer_lines(copy.parent))
     return copy
 
 
@@ -67,9 +67,9 @@ def test_nothing_is_verified_again_while_nothing_changes(root, verifications):
 def approval_of(root, who):
     (tag,) = (
         t
-        for t in done(root, "git", "tag", "--list").split()
-        if who in done(root, "git", "cat-file", "tag", t)
-        and "BEGIN SSH" in done(root, "git", "cat-file", "tag", t)
+        for t in run_command(root, "git", "tag", "--list").split()
+        if who in run_command(root, "git", "cat-file", "tag", t)
+        and "BEGIN SSH" in run_command(root, "git", "cat-file", "tag", t)
     )
     return tag
 
@@ -77,7 +77,7 @@ def approval_of(root, who):
 def test_a_tag_that_goes_or_comes_is_noticed(root):
     registry = TrustedRegistry(root, "shop")
     assert registry.current().find("production").number == "v0.2.0"
-    done(root, "git", "tag", "-d", approval_of(root, "ann@"))
+    run_command(root, "git", "tag", "-d", approval_of(root, "ann@"))
     with pytest.raises(NotFound):
         registry.current().find("production")
     for who in ("ann", "bo"):
@@ -89,7 +89,7 @@ def test_a_tag_that_goes_or_comes_is_noticed(root):
 def test_a_tag_that_was_moved_is_noticed(root):
     registry = TrustedRegistry(root, "shop")
     assert registry.current().find("production").number == "v0.2.0"
-    done(root, "git", "tag", "-f", approval_of(root, "ann@"), approval_of(root, "bo@"))
+    run_command(root, "git", "tag", "-f", approval_of(root, "ann@"), approval_of(root, "bo@"))
     with pytest.raises(NotFound):
         registry.current().find("production")
 
@@ -99,15 +99,15 @@ def test_whatever_a_verdict_rests_on_is_noticed(root, change):
     registry = TrustedRegistry(root, "shop")
     assert registry.current().find("production").number == "v0.2.0"
     if change == "signers":
-        allow(root, *listed(root.parent, "ann"))
+        set_allowed_signers(root, *signer_lines(root.parent, "ann"))
     elif change == "revoked":
-        done(root, "git", "config", "gpg.ssh.revocationFile", str(root.parent / "bo.pub"))
+        run_command(root, "git", "config", "gpg.ssh.revocationFile", str(root.parent / "bo.pub"))
     elif change == "setting":
-        done(root, "git", "config", "--unset", "gpg.ssh.allowedSignersFile")
+        run_command(root, "git", "config", "--unset", "gpg.ssh.allowedSignersFile")
     else:
-        done(root, "git", "update-ref", "-d", "refs/remotes/origin/main")
-        done(root, "git", "checkout", "-q", "--detach")
-        done(root, "git", "branch", "-D", "main")
+        run_command(root, "git", "update-ref", "-d", "refs/remotes/origin/main")
+        run_command(root, "git", "checkout", "-q", "--detach")
+        run_command(root, "git", "branch", "-D", "main")
     with pytest.raises(NotFound):
         registry.current().find("production")
 

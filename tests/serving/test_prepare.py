@@ -1,4 +1,4 @@
-"""What is served of the workspace stays, whatever runs beside it."""
+"""The served copy of the workspace's model stays unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Explanations of wide models: no more memory than narrow ones, and an end when nobody waits."""
+"""Explanations of wide models: limited memory, and cancellation."""
 
 from __future__ import annotations
 

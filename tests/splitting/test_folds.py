@@ -1,4 +1,4 @@
-"""Folds: each row decides once, classes and groups are dealt alike."""
+"""Folds: each row is scored once; classes and groups are balanced."""
 
 import numpy as np
 

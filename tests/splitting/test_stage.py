@@ -1,4 +1,4 @@
-"""The split stage: files by strategy, each with its proof."""
+"""The split stage: files by strategy, and the checks."""
 
 from __future__ import annotations
 

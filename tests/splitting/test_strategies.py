@@ -1,4 +1,4 @@
-"""Splits: shares, what stays together, order in time, and leaks that are refused."""
+"""Split strategies: shares, groups, order in time, and refused leakage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mutations of a clone: values in its files, with right hashes, links, settings and tags."""
+"""Mutations of a clone: values in files with matching hashes, links, settings and tags."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import delivered_projects as made
 import hostile_clones as hostile
+import registry_projects as projects
 from hostile_values import PATHS, mutate, scramble
 
 from mlops_cli.data.atomic_files import json_text
@@ -34,7 +34,7 @@ def inside(folder: Path, name: str | Path) -> Path:
 
 
 def write(folder: Path, name: str | Path, content: bytes | str) -> None:
-    """Write a file of a folder anew: the one that is there may be another clone's as well."""
+    """Replace a file, which may be shared with another clone by a hard link."""
     path = inside(folder, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
@@ -42,13 +42,13 @@ def write(folder: Path, name: str | Path, content: bytes | str) -> None:
 
 
 def _yaml(path: Path) -> Any:
-    """A tree within limits: an earlier mutation may have made a bomb of the file."""
+    """Parse YAML within limits, because an earlier mutation may have made it explode."""
     return load_yaml(path.read_text(encoding="utf-8"))
 
 
-def file_(project: Path, random_: random.Random) -> str:
-    """A file of YAML or JSON, one value or some bytes of it."""
-    name = random_.choice(
+def file_(project: Path, rng: random.Random) -> str:
+    """Mutate a value or some bytes of a YAML or JSON file."""
+    name = rng.choice(
         ["dvc.lock"] * 3
         + ["dvc.yaml"] * 3
         + ["data/rows.csv.dvc"] * 2
@@ -56,64 +56,64 @@ def file_(project: Path, random_: random.Random) -> str:
         + ["models/registration.json", "reports/metrics.json"]
     )
     path = project / name
-    if random_.random() < 0.15:
-        content, said = scramble(path.read_bytes(), random_)
+    if rng.random() < 0.15:
+        content, description = scramble(path.read_bytes(), rng)
         write(project, name, content)
-        return f"{name}: {said}"
+        return f"{name}: {description}"
     tree = _yaml(path)
-    said = "; ".join(mutate(tree, random_) for _ in range(random_.choice((1, 1, 1, 2, 4))))
+    description = "; ".join(mutate(tree, rng) for _ in range(rng.choice((1, 1, 1, 2, 4))))
     write(project, name, json.dumps(tree))
-    return f"{name}: {said}"
+    return f"{name}: {description}"
 
 
 def _object(md5: str) -> Path:
-    return Path(hostile.KEPT, md5[:2], md5[2:])
+    return Path(hostile.REMOTE_FILES, md5[:2], md5[2:])
 
 
-def _relisted(project: Path, out: str, listed: bytes) -> str:
-    """Let dvc.lock name another listing of a folder, which is in the remote."""
-    md5 = hashlib.md5(listed, usedforsecurity=False).hexdigest() + ".dir"
-    write(project, _object(md5), listed)
+def _replace_listing(project: Path, out: str, listing: bytes) -> str:
+    """Put another directory listing into the remote, and its hash into dvc.lock."""
+    md5 = hashlib.md5(listing, usedforsecurity=False).hexdigest() + ".dir"
+    write(project, _object(md5), listing)
     lock = _yaml(project / "dvc.lock")
-    hostile.output(lock, out)["md5"] = md5
+    hostile.lock_output(lock, out)["md5"] = md5
     write(project, "dvc.lock", json.dumps(lock))
     return md5
 
 
-def listing_(project: Path, random_: random.Random) -> str:
-    """The listing of a folder, under its right hash."""
-    out = random_.choice(["models/model", "data/copy"])
-    md5 = hostile.output(_yaml(project / "dvc.lock"), out)["md5"]
+def listing_(project: Path, rng: random.Random) -> str:
+    """Mutate a directory listing, with a matching hash."""
+    out = rng.choice(["models/model", "data/copy"])
+    md5 = hostile.lock_output(_yaml(project / "dvc.lock"), out)["md5"]
     content = (project / _object(md5)).read_bytes()
-    if random_.random() < 0.2:
-        content, said = scramble(content, random_)
+    if rng.random() < 0.2:
+        content, description = scramble(content, rng)
     else:
         tree = json.loads(content)
-        said = mutate(tree, random_)
+        description = mutate(tree, rng)
         content = json.dumps(tree).encode()
-    _relisted(project, out, content)
-    return f"listing of {out}: {said}"
+    _replace_listing(project, out, content)
+    return f"listing of {out}: {description}"
 
 
-def bundle_(project: Path, random_: random.Random) -> str:
-    """A file of the bundle; mostly with manifest, listing, record and tag made anew."""
+def bundle_(project: Path, rng: random.Random) -> str:
+    """Mutate a file of the bundle, mostly with matching manifest, listing, record and tag."""
     folder = project.parent / "bundle"
     shutil.rmtree(folder, ignore_errors=True)
-    md5 = hostile.output(_yaml(project / "dvc.lock"), "models/model")["md5"]
+    md5 = hostile.lock_output(_yaml(project / "dvc.lock"), "models/model")["md5"]
     for entry in json.loads((project / _object(md5)).read_bytes()):
         with contextlib.suppress(ValueError):  # an earlier mutation's path
             write(folder, entry["relpath"], (project / _object(entry["md5"])).read_bytes())
     names = sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
-    name = random_.choice([*names, "bundle.json", "program.json", "encoder.json"])
+    name = rng.choice([*names, "bundle.json", "program.json", "encoder.json"])
     path = folder / name
-    if random_.random() < 0.2:
-        content, said = scramble(path.read_bytes(), random_)
+    if rng.random() < 0.2:
+        content, description = scramble(path.read_bytes(), rng)
     else:
         tree = json.loads(path.read_bytes())
-        said = "; ".join(mutate(tree, random_) for _ in range(random_.choice((1, 1, 2))))
+        description = "; ".join(mutate(tree, rng) for _ in range(rng.choice((1, 1, 2))))
         content = json.dumps(tree).encode()
     write(folder, name, content)
-    renewed = name != "manifest.json" and random_.random() < 0.9
+    renewed = name != "manifest.json" and rng.random() < 0.9
     if renewed:
         manifest = bundles._manifest(bundles._hash_files(folder))
         (folder / "manifest.json").write_text(json_text(manifest))
@@ -125,16 +125,16 @@ def bundle_(project: Path, random_: random.Random) -> str:
         own = hashlib.md5(one.read_bytes(), usedforsecurity=False).hexdigest()
         write(project, _object(own), one.read_bytes())
         entries.append({"md5": own, "relpath": one.relative_to(folder).as_posix()})
-    _relisted(project, "models/model", json.dumps(entries).encode())
+    _replace_listing(project, "models/model", json.dumps(entries).encode())
     shutil.rmtree(folder)
-    return f"bundle, {name}: {said}" + ("; with right hashes" if renewed else "")
+    return f"bundle, {name}: {description}" + ("; with right hashes" if renewed else "")
 
 
-def config_(project: Path, random_: random.Random) -> str:
-    """DVC's settings."""
-    path = random_.choice(PATHS)
+def config_(project: Path, rng: random.Random) -> str:
+    """Mutate DVC's settings."""
+    path = rng.choice(PATHS)
     text = str(path).replace("\0", "")
-    lines = random_.choice(
+    lines = rng.choice(
         (
             f"[cache]\n    dir = {text}\n",
             "[cache]\n    dir = ../../elsewhere\n",
@@ -158,7 +158,7 @@ def config_(project: Path, random_: random.Random) -> str:
         )
     )
     old = (project / ".dvc/config").read_text()
-    write(project, ".dvc/config", lines + (old if random_.random() < 0.5 else ""))
+    write(project, ".dvc/config", lines + (old if rng.random() < 0.5 else ""))
     return f".dvc/config: {lines!r}"
 
 
@@ -175,9 +175,9 @@ TARGETS = (
 )  # fmt: skip
 
 
-def link_(project: Path, random_: random.Random) -> str:
-    """A link where the project has a file or folder, or where a command would make one."""
-    name, target = random_.choice(LINKED), random_.choice(TARGETS)
+def link_(project: Path, rng: random.Random) -> str:
+    """Put a link where the project has a file or folder, or where a command would write."""
+    name, target = rng.choice(LINKED), rng.choice(TARGETS)
     path = inside(project, name)
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
@@ -187,9 +187,9 @@ def link_(project: Path, random_: random.Random) -> str:
     return f"link {name} -> {target}"
 
 
-def state_(project: Path, random_: random.Random) -> str:
-    """Files in folders that are a clone's own, and others that tools look for."""
-    name = random_.choice(
+def state_(project: Path, rng: random.Random) -> str:
+    """Add files in folders that belong to a clone, and files that tools look for."""
+    name = rng.choice(
         (
             ".mlops/models/toy@v0.1.0/manifest.json", ".mlops/retrain/attempt.json",
             ".mlops/runs/train.json", ".mlops/failure.json", ".dvc/tmp/rwlock", ".dvc/tmp/btime",
@@ -198,7 +198,7 @@ def state_(project: Path, random_: random.Random) -> str:
             "ruamel.py", "sitecustomize.py", "dvc/__init__.py", "make_model.py",
         )
     )  # fmt: skip
-    text = random_.choice(
+    text = rng.choice(
         (
             "{}", "[1]", "{", "raise SystemExit('ran')", "x" * 9, "*a*a*a*a*a*b\n",
             "outs:\n- path: ../../canary\n  md5: 0123456789abcdef0123456789abcdef\n",
@@ -216,9 +216,9 @@ def state_(project: Path, random_: random.Random) -> str:
     return f"{name}: {text!r}"
 
 
-def tags_(project: Path, random_: random.Random) -> str:
-    """Tags, by Git itself, of names and contents that the registry doesn't write."""
-    name = random_.choice(
+def tags_(project: Path, rng: random.Random) -> str:
+    """Create tags with names and contents that the registry doesn't write."""
+    name = rng.choice(
         (
             "toy@v0.1.0", "toy@v0.1.1", "toy@x", "toy@", "toy@v01.0.0", "toy@v9999999999.0.0",
             "toy#production#2", "toy#production#99999999999999999999999", "toy#production!#3",
@@ -226,29 +226,29 @@ def tags_(project: Path, random_: random.Random) -> str:
             "toy#pro/duction#4", "toy@v1.0.0-x", "toysome@v0.1.0",
         )
     )  # fmt: skip
-    target = random_.choice(("HEAD", "HEAD^{tree}", "HEAD:params.yaml", "toy@v0.1.0"))
-    message = random_.choice(
+    target = rng.choice(("HEAD", "HEAD^{tree}", "HEAD:params.yaml", "toy@v0.1.0"))
+    message = rng.choice(
         (
             "Bundle: 00", "x\n\nBundle: " + "f" * 64, "\x1b[2J:warning: [bold]", "Bundle: ../../x",
             "Version: v9.9.9\n\nVersion: v0.1.0", "é" * 5_000, "Action: rollback",
         )
     )  # fmt: skip
-    made_by = random_.random()
+    made_by = rng.random()
     if made_by < 0.3:
-        made.run(project, "git", "tag", "-f", name, target)
+        projects.run(project, "git", "tag", "-f", name, target)
         return f"tag {name} of {target}, lightweight"
     if made_by < 0.6:
-        made.run(project, "git", "tag", "-f", "-a", name, target, "-m", message)
+        projects.run(project, "git", "tag", "-f", "-a", name, target, "-m", message)
         return f"tag {name} of {target}: {message!r:.80}"
-    who = random_.choice(
+    who = rng.choice(
         (
             "Ann <ann@example.org> 99999999999999 +0000", "Ann <ann@example.org> -1 +0000", "",
             "\x1b[31mAnn <a@b> 1700000000 +9999", "Ann 1700000000", "<> 0 +0000",
             "Ann <ann@example.org> 1700000000 +0000",
         )
     )  # fmt: skip
-    kind = random_.choice(("commit", "tree", "blob", "tag"))
-    spot = made.run(project, "git", "rev-parse", target).strip()
+    kind = rng.choice(("commit", "tree", "blob", "tag"))
+    spot = projects.run(project, "git", "rev-parse", target).strip()
     text = f"object {spot}\ntype {kind}\ntag {name}\n" + (f"tagger {who}\n" if who else "")
     done = subprocess.run(
         ["git", "hash-object", "-t", "tag", "-w", "--stdin", "--literally"],
@@ -269,31 +269,31 @@ MUTATIONS: tuple[Callable[[Path, random.Random], str], ...] = (
 )  # fmt: skip
 
 
-def break_(project: Path, random_: random.Random) -> str:
-    """Make one clone hostile, by one to three mutations; say how."""
-    chosen = [random_.choice(MUTATIONS) for _ in range(random_.choice((1, 1, 1, 2, 3)))]
+def break_(project: Path, rng: random.Random) -> str:
+    """Make a clone hostile with one to three mutations; describe them."""
+    chosen = [rng.choice(MUTATIONS) for _ in range(rng.choice((1, 1, 1, 2, 3)))]
     before = [change for change in chosen if change is not tags_]
     words = []
     for change in before:
         # A mutation may leave nothing for the next one to be made of.
         with contextlib.suppress(Exception):
-            words.append(change(project, random_))
+            words.append(change(project, rng))
         if not words:
             words.append("nothing")
     git = ("git", "-c", "core.fsmonitor=false", "-c", "core.symlinks=true")
     try:
-        made.run(project, *git, "add", "-A", "-f")
-        made.run(project, *git, "commit", "-q", "--allow-empty", "-m", "Changed")
+        projects.run(project, *git, "add", "-A", "-f")
+        projects.run(project, *git, "commit", "-q", "--allow-empty", "-m", "Changed")
         sha256 = json.loads((project / "models/registration.json").read_bytes())["bundle_sha256"]
         text = f"Register\n\nBundle: {sha256}".replace("\0", "")
-        made.run(project, "git", "tag", "-f", "-a", "toy@v0.1.0", "-m", text[:300])
-        made.run(project, "git", "tag", "-f", "-a", "toy#production#1", "-m", "Promote")
+        projects.run(project, "git", "tag", "-f", "-a", "toy@v0.1.0", "-m", text[:300])
+        projects.run(project, "git", "tag", "-f", "-a", "toy#production#1", "-m", "Promote")
     except (OSError, ValueError, KeyError, TypeError, RecursionError, AssertionError):
         words.append("(not tagged anew)")
     # Either it is what somebody has cloned, or what a pull brings.
-    made.run(project, "git", "branch", "-f", "theirs")
-    if random_.random() < 0.2:
-        made.run(project, *git, "reset", "-q", "--hard", "HEAD~1")
+    projects.run(project, "git", "branch", "-f", "theirs")
+    if rng.random() < 0.2:
+        projects.run(project, *git, "reset", "-q", "--hard", "HEAD~1")
         words.append("(to be pulled)")
-    words += [tags_(project, random_) for change in chosen if change is tags_]
+    words += [tags_(project, rng) for change in chosen if change is tags_]
     return "; ".join(words)

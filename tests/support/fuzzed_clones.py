@@ -1,4 +1,4 @@
-"""Hostile clones, made from a seed: one real project, and every value in its files mutated.
+"""Hostile clones generated from a seed: a real project with mutated files.
 
 Each clone is looked at by the commands by which one looks at a repository that one doesn't trust
 yet. They run in a fork of this process, which watches by an audit hook what they open, start and
@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from clone_mutations import break_
-from fuzzed_projects import box, listing
+from fuzzed_projects import isolated_copy, list_surroundings
 
 from mlops_cli.models import bundle as bundles
 
@@ -46,7 +46,7 @@ MEGABYTES = 1_500
 
 
 class Fault(NamedTuple):
-    """What went wrong with one clone: enough to make it again."""
+    """A fault of one clone, with the seed to reproduce it."""
 
     seed: int
     mutation: str
@@ -72,11 +72,11 @@ _ELSEWHERE = tuple(
         )
     )
 )  # fmt: skip
-"""The interpreter, its libraries, and what they read of the system."""
+"""Folders of the interpreter, its libraries, and system files that they read."""
 
 
 class Watch:
-    """An audit hook: what goes on outside of the clone."""
+    """Audit hook that records accesses outside of the clone."""
 
     def __init__(self, clone: Path) -> None:
         self.seen: list[str] = []
@@ -88,7 +88,7 @@ class Watch:
         self._busy = False
 
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
-        """Look at one event; its own doings are passed over."""
+        """Check one audit event; events of the hook itself are ignored."""
         if self._busy:
             return
         self._busy = True
@@ -142,12 +142,12 @@ class Watch:
 
 
 def _look(clone: Path, out: Path, commands: tuple[tuple[str, ...], ...]) -> None:
-    """Run the commands, in this process; write what was wrong to a file, line by line."""
+    """Run the commands in this process; write the faults to a file, one a line."""
     from mlops_cli.cli.app import main
     from mlops_cli.serving.service import run
 
     async def end(*_: Any) -> None:
-        """Up to here a service would start; nothing is listened at."""
+        """Replaces the server: the service ends where it would listen."""
 
     run._bind = lambda *_: contextlib.nullcontext()  # type: ignore[assignment]
     run._serve = end  # type: ignore[assignment]
@@ -157,32 +157,32 @@ def _look(clone: Path, out: Path, commands: tuple[tuple[str, ...], ...]) -> None
     os.environ |= {"XDG_CACHE_HOME": str(box_ / "home"), "XDG_CONFIG_HOME": str(box_ / "home")}
     os.environ.pop("DVC_SITE_CACHE_DIR", None)
     tempfile.tempdir = None
-    before = listing(box_)
+    before = list_surroundings(box_)
     watch = Watch(clone)
     sys.addaudithook(watch)
     for words in commands:
         with out.open("a") as file:
             file.write(json.dumps(["begun", *words]) + "\n")
-        said, began = io.StringIO(), time.monotonic()
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        output, started = io.StringIO(), time.monotonic()
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
             try:
                 code: object = main(list(words))
             except BaseException as error:  # noqa: BLE001 - nothing may come out of it
                 code = f"{type(error).__name__}: {error}"
-        text = " ".join(said.getvalue().split())
-        wrong = [*watch.seen]
+        text = " ".join(output.getvalue().split())
+        command_faults = [*watch.seen]
         if code not in CODES or "error: unexpected" in text or "Traceback" in text:
-            wrong.append(f"ended with {code}: {text[-300:]}")
+            command_faults.append(f"ended with {code}: {text[-300:]}")
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         if memory > MEGABYTES:
-            wrong.append(f"took {memory:,.0f} MB")
-        if listing(box_) != before:
-            wrong.append("changed what lies beside the clone")
-            before = listing(box_)
+            command_faults.append(f"took {memory:,.0f} MB")
+        if list_surroundings(box_) != before:
+            command_faults.append("changed what lies beside the clone")
+            before = list_surroundings(box_)
         watch.seen.clear()
         with out.open("a") as file:
-            took = time.monotonic() - began
-            file.write(json.dumps(["ended", " ".join(words), code, took, wrong]) + "\n")
+            took = time.monotonic() - started
+            file.write(json.dumps(["ended", " ".join(words), code, took, command_faults]) + "\n")
 
 
 _IMPORTED = (
@@ -202,8 +202,8 @@ _IMPORTED = (
 )  # fmt: skip
 
 
-def warm() -> None:
-    """Import what the commands import, once for all forks; nothing may start a thread here."""
+def import_commands() -> None:
+    """Import the commands' modules once, before the forks; no thread may start here."""
     import typer
 
     import mlops_cli.cli.app as application
@@ -218,8 +218,8 @@ def warm() -> None:
     gc.freeze()
 
 
-def looked_at(clone: Path, commands: tuple[tuple[str, ...], ...] = COMMANDS) -> list[Any]:
-    """Run the commands in a fork; give (command, code, seconds, faults) of each."""
+def run_in_fork(clone: Path, commands: tuple[tuple[str, ...], ...] = COMMANDS) -> list[Any]:
+    """Run the commands in a fork; return (command, code, seconds, faults) of each."""
     out = clone.parent / "tmp" / "log"
     child = os.fork()
     if not child:
@@ -247,35 +247,39 @@ def looked_at(clone: Path, commands: tuple[tuple[str, ...], ...] = COMMANDS) -> 
         os.killpg(child, signal.SIGKILL)
         os.waitpid(child, 0)
     lines = [json.loads(line) for line in out.read_text().splitlines()]
-    ended = [line[1:] for line in lines if line[0] == "ended"]
-    if len(ended) < len(commands):
+    results = [line[1:] for line in lines if line[0] == "ended"]
+    if len(results) < len(commands):
         last = " ".join(next((line[1:] for line in reversed(lines) if line[0] == "begun"), ["?"]))
-        what = "hangs" if status is None else f"ended the process: status {status}"
-        ended.append([last, None, 0.0, [what]])
-    return ended
+        fault = "hangs" if status is None else f"ended the process: status {status}"
+        results.append([last, None, 0.0, [fault]])
+    return results
 
 
-def faults(template: Path, folder: Path, seed: int) -> tuple[list[Fault], dict[str, float]]:
-    """Make the clone of a seed, look at it, and give what went wrong, and each command's code."""
+def find_faults(template: Path, folder: Path, seed: int) -> tuple[list[Fault], dict[str, float]]:
+    """Make the clone of a seed, and run the commands; return faults and exit codes."""
     place = folder / f"clone-{seed}"
-    clone = box(template, place)
+    clone = isolated_copy(template, place)
     try:
         mutation = break_(clone, random.Random(seed))  # noqa: S311
-        ended = looked_at(clone)
+        results = run_in_fork(clone)
     finally:
         shutil.rmtree(place, ignore_errors=True)
-    found = [Fault(seed, mutation, words, what) for words, _, _, wrong in ended for what in wrong]
-    found += [
+    faults = [
+        Fault(seed, mutation, words, fault)
+        for words, _, _, command_faults in results
+        for fault in command_faults
+    ]
+    faults += [
         Fault(seed, mutation, words, f"took {took:.1f} s")
-        for words, _, took, _ in ended
+        for words, _, took, _ in results
         if took > SECONDS
     ]
-    return found, {words.split(" v0")[0].split(" data")[0]: code for words, code, _, _ in ended}
+    return faults, {words.split(" v0")[0].split(" data")[0]: code for words, code, _, _ in results}
 
 
-def many(template: Path, seeds: range) -> Iterator[tuple[list[Fault], dict[str, float]]]:
-    """The same for many seeds."""
-    warm()
+def fuzz_seeds(template: Path, seeds: range) -> Iterator[tuple[list[Fault], dict[str, float]]]:
+    """Yield faults and exit codes of several seeds."""
+    import_commands()
     with tempfile.TemporaryDirectory(prefix="hostile-") as folder:
         for seed in seeds:
-            yield faults(template, Path(folder), seed)
+            yield find_faults(template, Path(folder), seed)

@@ -1,4 +1,4 @@
-"""Columns and tables made from a seed: first what they hold, then how a file writes it.
+"""Tables generated from a seed: their values, and how a file writes them.
 
 A column has the values that are meant and the texts that a text file writes for them; what a
 pipeline makes of the texts can thus be compared with what was meant.
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["MARKERS", "Column", "Table", "made"]
+__all__ = ["MARKERS", "Column", "Table", "make_table"]
 
 MARKERS = ("", "", "", "NA", "N/A", "nan", "NULL", "null", "None", "?", "-", "#N/A", "NaN", ".")
 NAMES = (
@@ -62,7 +62,7 @@ class Column:
 
 @dataclass
 class Table:
-    """Columns of one length, and what is to be predicted of them."""
+    """Columns of one length, and the target."""
 
     columns: list[Column]
     target: Column
@@ -90,7 +90,7 @@ def _edges(r: random.Random, n: int) -> Any:
 
 
 def _beyond(r: random.Random, n: int) -> Any:
-    """Whole numbers that don't fit into 64 bits."""
+    """Integers that don't fit into 64 bits."""
     start = r.choice((2**63, 10**19, 2**64, 10**30, 10**80))
     return _written([start + i * r.randint(1, 99) for i in range(n)], str, "string")
 
@@ -167,7 +167,7 @@ def _dates(form: str, kind: str | None) -> Draw:
 
 
 def _moments(r: random.Random, n: int) -> Any:
-    """ISO moments in one shape or in several."""
+    """ISO times in one or several formats."""
     shapes = ("T", " ", "TZ", " Z", "T+", "T+:", "Tf", " f", "Tm")
     shapes = shapes if r.random() < 0.2 else (r.choice(shapes),)
     values, texts = [], []
@@ -229,7 +229,7 @@ def _mixed(r: random.Random, n: int) -> Any:
 
 
 def _late(r: random.Random, n: int) -> Any:
-    """Numbers up to the last row, which holds a word."""
+    """Numbers with a word in the last row."""
     values = [str(r.randrange(100)) for _ in range(n)]
     return _written([*values[:-1], "many"][:n], str, None if n < 2 else "string")
 
@@ -321,7 +321,7 @@ TARGETS: tuple[tuple[str, tuple[Any, ...]], ...] = (
 
 
 def _labels(r: random.Random, n: int, signal: list[float]) -> Column:
-    """A target that follows a signal, with noise."""
+    """A target that depends on a signal, with noise."""
     ranks = sorted(range(n), key=lambda i: signal[i] + r.gauss(0, 0.7))
     place = {row: at for at, row in enumerate(ranks)}
     if r.random() < 0.3:
@@ -347,7 +347,7 @@ def _labels(r: random.Random, n: int, signal: list[float]) -> Column:
 
 
 def _holed(r: random.Random, column: Column, markers: tuple[str, ...]) -> None:
-    """Take some values away; several markers may stand for them."""
+    """Remove some values, and replace them by one or several markers."""
     share, few = r.choice((0.02, 0.2, 0.6)), r.choices(markers, k=2)
     for at in range(len(column.values)):
         if r.random() < share:
@@ -362,8 +362,8 @@ def _name(r: random.Random, taken: list[str]) -> str:
     return name
 
 
-def made(seed: int) -> Table:
-    """The table of a seed."""
+def make_table(seed: int) -> Table:
+    """Generate the table of a seed."""
     r = random.Random(seed)  # noqa: S311
     n = r.choice((0, 1, 2, 5, 12)) if r.random() < 0.12 else r.randint(30, 300)
     signal = [r.gauss(0, 1) for _ in range(n)]

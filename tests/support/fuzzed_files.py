@@ -1,4 +1,4 @@
-"""Files that hold a made table: CSV in many dialects, JSON Lines, Parquet."""
+"""Files of generated tables: CSV in many dialects, JSON Lines, Parquet."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     import polars as pl
     from fuzzed_columns import Column, Table
 
-__all__ = ["File", "written"]
+__all__ = ["File", "write_table"]
 
 
 @dataclass
 class File:
-    """A file, and what it holds.
+    """A file and its content.
 
     Attributes
     ----------
@@ -45,8 +45,8 @@ CSV_FAULTS = (
 )  # fmt: skip
 
 
-def written(table: Table, seed: int, folder: Path, rows: range, name: str) -> File:
-    """Some rows of a table in the file of a seed, which decides the format and all of its forms."""
+def write_table(table: Table, seed: int, folder: Path, rows: range, name: str) -> File:
+    """Write rows of a table to a file; the seed decides its format."""
     r = random.Random(f"file {seed}")  # noqa: S311
     form = r.choices((_csv, _jsonl, _parquet), (6, 2, 2))[0]
     return form(r, table, rows, folder / name)
@@ -117,7 +117,7 @@ def _csv(r: random.Random, table: Table, rows: range, place: Path) -> File:
 
 
 def _broken(r: random.Random, lines: list[str], fault: str, separator: str) -> str:
-    """Break one of the lines; give the fault, or nothing where it isn't possible."""
+    """Damage a line; return the fault, or nothing if that isn't possible."""
     if fault not in ("short line", "long line", "quote in a value", "open quote"):
         return fault
     at = r.randrange(len(lines))
@@ -241,7 +241,7 @@ def _unreadable(series: pl.Series) -> bool:
 
 
 def _series(r: random.Random, column: Column) -> pl.Series:
-    """The column in one of the types that can hold it."""
+    """Convert a column to one of the types that can hold it."""
     import polars as pl
 
     values = column.values
@@ -289,7 +289,7 @@ def _numbers(r: random.Random, name: str, values: list[float | None]) -> pl.Seri
 
 
 def _whole() -> dict[Any, tuple[int, int]]:
-    """Types of whole numbers, and what they reach from and to."""
+    """Integer types with their minimum and maximum."""
     import polars as pl
 
     return {
@@ -300,7 +300,7 @@ def _whole() -> dict[Any, tuple[int, int]]:
 
 
 def _strange(r: random.Random, name: str, rows: int) -> pl.Series:
-    """A column of a type that no feature can be of."""
+    """A column of a type that no feature can have."""
     import polars as pl
 
     values: dict[str, tuple[Any, Any]] = {

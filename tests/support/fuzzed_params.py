@@ -1,4 +1,4 @@
-"""Settings made from a seed: a valid project's, with one or two values changed at random.
+"""Settings generated from a seed: valid ones with one or two values changed at random.
 
 `mlops status` and the stages up to split run on each in a fork. They end with 0, or with one
 sentence that names the key.
@@ -24,15 +24,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-__all__ = ["Mutation", "Outcome", "many", "outcome", "project", "summary"]
+__all__ = ["Mutation", "Outcome", "create_project", "fuzz_seeds", "run_seed", "summarise"]
 
 COMMANDS = (
     ("status",),
     *(("stage", name) for name in ("ingest", "validate", "featurize", "split")),
 )
-REFUSING = {2, 3, 4, 5, 6, 7, 8}
-SECONDS = 60
-MEGABYTES = 1_500
+REFUSAL_CODES = {2, 3, 4, 5, 6, 7, 8}
+MAX_SECONDS = 60
+MAX_MEGABYTES = 1_500
 
 WORDS = (
     "", " ", "x", "orders", "shops", "amount", "ordered", "closed", "shop", "nothing", "*",
@@ -225,11 +225,11 @@ TASKS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "multiclass": ("kind", "log_loss", {"costs": {"a": {"b": 2.0}}}),
     "regression": ("paid", "rmse", {}),
 }
-"""Task -> target, metric, and what only this task has."""
+"""Task -> target, metric, and settings of this task only."""
 
 
 class Outcome(NamedTuple):
-    """How one set of settings fared; ``refusal`` is the command, its exit code and its words."""
+    """Result of one set of settings; ``refusal`` is command, exit code and message."""
 
     seed: int
     about: str
@@ -238,8 +238,8 @@ class Outcome(NamedTuple):
     seconds: float
 
 
-def settings(task: str) -> dict[str, Any]:
-    """Valid settings of a task."""
+def make_settings(task: str) -> dict[str, Any]:
+    """Make valid settings of a task."""
     from ruamel.yaml import YAML
 
     target, metric, more = TASKS[task]
@@ -249,8 +249,8 @@ def settings(task: str) -> dict[str, Any]:
     return tree
 
 
-def project(folder: Path) -> Path:
-    """A project whose settings are changed: its data, and a Git and DVC repository."""
+def create_project(folder: Path) -> Path:
+    """Create a project with data under Git and DVC, whose settings are then changed."""
     import polars as pl
 
     from mlops_cli.cli.app import main
@@ -280,11 +280,11 @@ def project(folder: Path) -> Path:
 
 
 class Mutation:
-    """Changed settings, and where they were changed."""
+    """Changed settings, and the changed keys."""
 
     def __init__(self, seed: int) -> None:
         self.r = random.Random(f"params {seed}")  # noqa: S311
-        self.tree = settings(self.r.choice(("binary", "multiclass", "regression")))
+        self.tree = make_settings(self.r.choice(("binary", "multiclass", "regression")))
         self.places: list[str] = []
         self.words: list[str] = []
 
@@ -292,9 +292,9 @@ class Mutation:
         """The settings as YAML."""
         for _ in range(self.r.choice((1, 1, 1, 2))):
             self._change()
-        text = _dumped(self.tree)
+        text = _dump(self.tree)
         if self.r.random() < 0.15:
-            text = self._scribbled(text)
+            text = self._edit_text(text)
         return text
 
     def _change(self) -> None:
@@ -314,16 +314,18 @@ class Mutation:
         elif how == "more" and isinstance(old, dict):
             old[r.choice(WORDS)] = self._value(old)
         elif how == "moved":
-            parent[key] = copy.deepcopy(r.choice([_at(self.tree, p) for p in _paths(self.tree)]))
+            parent[key] = copy.deepcopy(
+                r.choice([_node_at(self.tree, p) for p in _paths(self.tree)])
+            )
         else:
-            parent[key] = self._like(old) if r.random() < 0.6 else self._value(old)
+            parent[key] = self._similar_value(old) if r.random() < 0.6 else self._value(old)
         self.places += [str(p) for p in path]
         self.words.append(
-            f"{how} {'.'.join(map(str, path))}: {old!r:.80} -> {_seen(parent, key)!r:.200}"
+            f"{how} {'.'.join(map(str, path))}: {old!r:.80} -> {_known_value(parent, key)!r:.200}"
         )
 
-    def _like(self, old: Any) -> Any:
-        """A value of the same kind, which may well be right."""
+    def _similar_value(self, old: Any) -> Any:
+        """A value of the same kind, which may be valid."""
         r = self.r
         if isinstance(old, bool):
             return not old
@@ -346,7 +348,7 @@ class Mutation:
             return r.choice([v for v in VALUES if isinstance(v, int | float)])
         return copy.deepcopy(r.choice((*VALUES, *WORDS)))
 
-    def _scribbled(self, text: str) -> str:
+    def _edit_text(self, text: str) -> str:
         r, lines = self.r, text.splitlines()
         at = r.randrange(len(lines))
         tag, line = r.choice(TAGS), lines[at]
@@ -368,7 +370,7 @@ class Mutation:
         return "\n".join(lines) + "\n"
 
 
-def _seen(parent: Any, key: Any) -> Any:
+def _known_value(parent: Any, key: Any) -> Any:
     try:
         return parent[key]
     except (KeyError, IndexError):
@@ -376,7 +378,7 @@ def _seen(parent: Any, key: Any) -> Any:
 
 
 def _paths(tree: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    found = [path]
+    paths = [path]
     for key, value in (
         tree.items()
         if isinstance(tree, dict)
@@ -384,17 +386,17 @@ def _paths(tree: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         if isinstance(tree, list)
         else ()
     ):
-        found += _paths(value, (*path, key))
-    return found
+        paths += _paths(value, (*path, key))
+    return paths
 
 
-def _at(tree: Any, path: tuple[Any, ...]) -> Any:
+def _node_at(tree: Any, path: tuple[Any, ...]) -> Any:
     for part in path:
         tree = tree[part]
     return tree
 
 
-def _dumped(tree: Any) -> str:
+def _dump(tree: Any) -> str:
     from ruamel.yaml import YAML
 
     writer, text = YAML(typ="safe"), io.StringIO()
@@ -405,8 +407,8 @@ def _dumped(tree: Any) -> str:
     return text.getvalue()
 
 
-def warm() -> None:
-    """Import what the commands import, once for all forks."""
+def import_commands() -> None:
+    """Import the commands' modules once, before the forks."""
     import importlib
 
     import typer
@@ -425,21 +427,21 @@ def warm() -> None:
 
 
 def _commands(root: Path, places: list[str], log: Path) -> None:
-    """Run the commands until one refuses, and write down how they ended."""
+    """Run the commands until one refuses, and write their exit codes."""
     from mlops_cli.cli.app import main
 
     os.chdir(root)
     faults: list[str] = []
     refusal = None
     for words in COMMANDS:
-        said = io.StringIO()
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
+        output = io.StringIO()
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(output):
             try:
                 code: Any = main(list(words))
             except BaseException:  # noqa: BLE001 - nothing may come out of it
                 code = traceback.format_exc()[-600:]
-        text, name = " ".join(said.getvalue().split()), " ".join(words)
-        if code not in {0, *REFUSING} or any(
+        text, name = " ".join(output.getvalue().split()), " ".join(words)
+        if code not in {0, *REFUSAL_CODES} or any(
             w in text for w in ("error: unexpected", "Traceback", "panick", "Warning: ")
         ):
             faults.append(f"{name} ended with {code}: {text[:500]}")
@@ -449,12 +451,12 @@ def _commands(root: Path, places: list[str], log: Path) -> None:
                 faults.append(f"{name} doesn't name the key: {text[:400]}")
             break
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    if memory > MEGABYTES:
+    if memory > MAX_MEGABYTES:
         faults.append(f"took {memory:,.0f} MB")
     log.write_text(json.dumps([faults, refusal]))
 
 
-def outcome(seed: int, root: Path) -> Outcome:
+def run_seed(seed: int, root: Path) -> Outcome:
     """Change the project's settings by a seed, and run the commands in a fork."""
     mutation = Mutation(seed)
     (root / "params.yaml").write_text(mutation.text(), encoding="utf-8", errors="surrogatepass")
@@ -486,7 +488,7 @@ def outcome(seed: int, root: Path) -> Outcome:
     while status is None:
         ended, how = os.waitpid(child, os.WNOHANG)
         status = how if ended else None
-        if status is None and time.monotonic() - began > SECONDS:
+        if status is None and time.monotonic() - began > MAX_SECONDS:
             os.killpg(child, signal.SIGKILL)
             os.waitpid(child, 0)
             break
@@ -499,25 +501,25 @@ def outcome(seed: int, root: Path) -> Outcome:
     return Outcome(seed, about, faults, None if refusal is None else tuple(refusal), took)
 
 
-def many(seeds: range) -> Iterator[Outcome]:
-    """The outcomes of many seeds."""
+def fuzz_seeds(seeds: range) -> Iterator[Outcome]:
+    """Yield the outcomes of seeds."""
     with tempfile.TemporaryDirectory(prefix="params-") as folder:
         # Made in a process of its own: this one starts no threads, as it forks.
-        made = os.fork()
-        if not made:
+        pid = os.fork()
+        if not pid:
             try:
                 with contextlib.redirect_stdout(io.StringIO()):
-                    project(Path(folder))
+                    create_project(Path(folder))
             finally:
                 os._exit(0)
-        os.waitpid(made, 0)
-        warm()
+        os.waitpid(pid, 0)
+        import_commands()
         for seed in seeds:
-            yield outcome(seed, Path(folder) / "project")
+            yield run_seed(seed, Path(folder) / "project")
 
 
-def summary(outcomes: list[Outcome], *, refusals: bool = False) -> str:
-    """Exit codes, refusals and faults, in words."""
+def summarise(outcomes: list[Outcome], *, refusals: bool = False) -> str:
+    """Describe exit codes, refusals and faults."""
     seconds = sum(o.seconds for o in outcomes) / len(outcomes)
     slowest = max(o.seconds for o in outcomes)
     lines = [f"{len(outcomes)} settings, {seconds:.2f} s each, at most {slowest:.1f} s"]

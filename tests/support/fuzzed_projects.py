@@ -1,4 +1,4 @@
-"""The project that hostile clones are made of, and a copy of it among files to be left alone."""
+"""The project from which hostile clones are made, and isolated copies of it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import delivered_projects as made
+import registry_projects as projects
 
 PARAMS = """\
 project: {name: toy, seed: 3}
@@ -32,7 +32,7 @@ artifacts:
   toy: {path: models/model, type: model}
 """
 SCRIPT = '''\
-"""Fits a straight line: a real bundle with a feature program, made in a moment."""
+"""Fit a linear model, and write a real bundle with a feature program quickly."""
 
 import json
 from pathlib import Path
@@ -89,14 +89,14 @@ write_json(Path("reports/metrics.json"), metrics)
 '''
 
 
-def make(folder: Path) -> Path:
-    """A project with one version in production; its data in a DVC remote that is committed."""
+def make_project(folder: Path) -> Path:
+    """Create a project with a version in production, whose DVC remote is committed."""
     # The stage calls `python`: this one.
     own = str(Path(sys.executable).parent)
     os.environ["PATH"] = os.pathsep.join([own, os.environ["PATH"]])
     project = folder / "clone"
     project.mkdir(parents=True)
-    made.run(project, "git", "init", "-q", "-b", "main")
+    projects.run(project, "git", "init", "-q", "-b", "main")
     settings = {
         "user.name": "Ann",
         "user.email": "ann@example.org",
@@ -107,9 +107,9 @@ def make(folder: Path) -> Path:
         "gc.auto": "0",
     }
     for key, value in settings.items():
-        made.run(project, "git", "config", key, value)
-    made.run(project, *made.DVC, "init", "-q")
-    made.run(project, *made.DVC, "remote", "add", "--default", "kept", "remote")
+        projects.run(project, "git", "config", key, value)
+    projects.run(project, *projects.DVC, "init", "-q")
+    projects.run(project, *projects.DVC, "remote", "add", "--default", "kept", "remote")
     texts = {
         ".gitignore": ".mlops/\n__pycache__/\n/models/fitted\n",
         "params.yaml": PARAMS,
@@ -121,20 +121,22 @@ def make(folder: Path) -> Path:
     (project / "data").mkdir()
     rows = "".join(f"{i / 7:.3f},{'ab'[i % 2]},{int(i % 5 + i > 30)}\n" for i in range(60))
     (project / "data" / "rows.csv").write_text("size,kind,late\n" + rows)
-    made.run(project, *made.DVC, "add", "-q", "data/rows.csv")
-    made.run(project, *made.DVC, "repro", "-q")
-    made.run(project, *made.DVC, "push", "-q")
-    made.commit(project, "First")
-    made.tag(project, "v0.1.0")
-    made.run(project, "git", "tag", "-a", "toy#production#1", "-m", "Promote\n\nVersion: v0.1.0")
-    made.run(project, "git", "branch", "theirs")
+    projects.run(project, *projects.DVC, "add", "-q", "data/rows.csv")
+    projects.run(project, *projects.DVC, "repro", "-q")
+    projects.run(project, *projects.DVC, "push", "-q")
+    projects.commit(project, "First")
+    projects.tag_version(project, "v0.1.0")
+    projects.run(
+        project, "git", "tag", "-a", "toy#production#1", "-m", "Promote\n\nVersion: v0.1.0"
+    )
+    projects.run(project, "git", "branch", "theirs")
     for name in (".dvc/cache", ".dvc/tmp", "models/fitted"):
         shutil.rmtree(project / name, ignore_errors=True)
     return project
 
 
-def box(template: Path, folder: Path) -> Path:
-    """A copy to break, among files that must stay as they are; give the copy."""
+def isolated_copy(template: Path, folder: Path) -> Path:
+    """Copy the project into a folder with other files that must stay unchanged."""
 
     def copy(source: str, target: str) -> None:
         # What is never changed in place may be one file on the disk.
@@ -151,10 +153,10 @@ def box(template: Path, folder: Path) -> Path:
     return folder / "clone"
 
 
-def listing(folder: Path) -> dict[str, Any]:
-    """What lies beside the clone, and what of it Git would obey."""
-    found = {}
+def list_surroundings(folder: Path) -> dict[str, Any]:
+    """List the files beside the clone, and Git's settings and hooks in it."""
+    entries = {}
     for path in [*folder.iterdir(), *(folder / "clone" / ".git" / "hooks").iterdir()]:
         if path.name not in {"clone", "home", "tmp"}:
-            found[str(path)] = path.read_bytes() if path.is_file() else "folder"
-    return found | {"config": (folder / "clone" / ".git" / "config").read_bytes()}
+            entries[str(path)] = path.read_bytes() if path.is_file() else "folder"
+    return entries | {"config": (folder / "clone" / ".git" / "config").read_bytes()}

@@ -1,4 +1,4 @@
-"""Tables made from a seed, from a file to predictions, each in a fork of this process.
+"""Generated tables through all commands, from file to predictions, each in a fork.
 
 What the commands say and write is compared with what the table was made of: so many rows in each
 stage, each value as it was meant, the target's classes, and a prediction of each row.
@@ -26,21 +26,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fuzzed_columns import made
-from fuzzed_files import File, written
-from ingested_values import compared, labels_of
+from fuzzed_columns import make_table
+from fuzzed_files import File, write_table
+from table_comparison import class_labels, compare_table
 
-__all__ = ["Outcome", "many", "outcome", "summary"]
+__all__ = ["Outcome", "fuzz_seeds", "run_seed", "summarise"]
 
 STAGES = ("ingest", "validate", "featurize", "split", "tune", "train", "evaluate", "register")
-REFUSING = {2, 3, 4, 5, 6, 7, 8}
-SECONDS = 180
-MEGABYTES = 1_500
+REFUSAL_CODES = {2, 3, 4, 5, 6, 7, 8}
+MAX_SECONDS = 180
+MAX_MEGABYTES = 1_500
 
 
 @dataclass
 class Outcome:
-    """How one table fared.
+    """Result of one table.
 
     Attributes
     ----------
@@ -58,22 +58,22 @@ class Outcome:
 
 
 class _Refused(Exception):
-    """A command has refused the table, in words."""
+    """A command has refused the table with an error message."""
 
 
-class _Trip:
-    """One table on its way."""
+class _TableRun:
+    """Runs all commands on one table."""
 
     def __init__(self, seed: int, folder: Path) -> None:
         self.seed, self.folder = seed, folder
-        self.table = made(seed)
+        self.table = make_table(seed)
         self.outcome = Outcome(seed)
         self.project = folder / "project"
         self.r = random.Random(f"trip {seed}")  # noqa: S311
 
     def run(self) -> None:
         table = self.table
-        file = written(table, self.seed, self.folder, range(table.rows), "data")
+        file = write_table(table, self.seed, self.folder, range(table.rows), "data")
         kinds = [f"{c.name!r:.40}: {c.kind}" for c in table.columns]
         self.outcome.about = (
             f"{table.rows} rows, target {table.target.name!r} {table.target.kind}, {file.about}, "
@@ -85,7 +85,7 @@ class _Trip:
             self._shorten()
             self._stages(file)
             self._predict(file, table.rows)
-            few = written(table, self.seed, self.folder, range(min(2, table.rows)), "few")
+            few = write_table(table, self.seed, self.folder, range(min(2, table.rows)), "few")
             if not few.fault:
                 self._predict(few, min(2, table.rows))
         except _Refused:
@@ -97,8 +97,8 @@ class _Trip:
         words += file.options
         words += ["--time", table.time] if table.time else []
         words += ["--group", table.group] if table.group else []
-        said = self._said([*words, "--json"])
-        self._equal("init counts rows", said["rows"]["total"], table.rows)
+        output = self._run_json([*words, "--json"])
+        self._equal("init counts rows", output["rows"]["total"], table.rows)
 
     def _shorten(self) -> None:
         path = Path("params.yaml")
@@ -124,11 +124,11 @@ class _Trip:
         rows = self.table.rows
         facts = {}
         for name in STAGES:
-            facts[name] = self._said(["stage", name, "--json"])["facts"]
+            facts[name] = self._run_json(["stage", name, "--json"])["facts"]
             if name == "ingest":
                 (source,) = facts[name]["sources"].values()
                 self._equal("ingest counts rows", source["rows"] + source["undated"], rows)
-                self.outcome.faults += compared(self.table, file)
+                self.outcome.faults += compare_table(self.table, file)
                 rows = source["rows"]
             elif name == "validate":
                 self._equal(
@@ -142,7 +142,7 @@ class _Trip:
                 self._equal("rows of features", _heights("data/features"), rows)
             elif name == "split":
                 self._equal("rows of splits", _heights("data/splits"), rows)
-        labels, classes = labels_of(self.table, file)
+        labels, classes = class_labels(self.table, file)
         if classes is not None:
             self._equal("classes", classes, labels)
 
@@ -153,10 +153,10 @@ class _Trip:
             f"out-{file.path.stem.split('.')[0]}.{self.r.choice(('parquet', 'csv', 'jsonl'))}"
         )
         words = ["predict", str(file.path), "-o", str(out), "--version", "workspace", "--json"]
-        said = self._said(words)
-        self._equal("predicted", said["rows"] + said["rejected"], rows)
-        if said["rejected"]:
-            lines = Path(said["rejects"]).read_text(encoding="utf-8").split("\n")[:-1]
+        output = self._run_json(words)
+        self._equal("predicted", output["rows"] + output["rejected"], rows)
+        if output["rejected"]:
+            lines = Path(output["rejects"]).read_text(encoding="utf-8").split("\n")[:-1]
             others = [line for line in lines if "is not finite" not in line]
             if not others:
                 return  # infinite values are refused, as serve.columns says
@@ -164,18 +164,18 @@ class _Trip:
                 f"predict set {len(lines)} of {rows} aside: {others[0]:.300}"
             )
         read = {".parquet": pl.read_parquet, ".csv": pl.read_csv, ".jsonl": _lines}
-        if said["rows"]:
+        if output["rows"]:
             done = read[out.suffix](out)
             self._equal("predictions' rows", done["row"].to_list(), [*range(rows)])
             if done["prediction"].null_count():
                 self.outcome.faults.append("a prediction is missing")
 
-    def _equal(self, what: str, is_: Any, meant: Any) -> None:
-        if is_ != meant:
-            self.outcome.faults.append(f"{what}: {is_!r:.200} where {meant!r:.200} is meant")
+    def _equal(self, what: str, actual: Any, expected: Any) -> None:
+        if actual != expected:
+            self.outcome.faults.append(f"{what}: {actual!r:.200} where {expected!r:.200} is meant")
 
-    def _said(self, words: list[str]) -> Any:
-        """Run a command in this process; give the JSON that it prints."""
+    def _run_json(self, words: list[str]) -> Any:
+        """Run a command in this process; return its JSON."""
         from mlops_cli.cli.app import main
 
         out, err = io.StringIO(), io.StringIO()
@@ -193,7 +193,7 @@ class _Trip:
         if code == 0 and "error: unexpected" not in text:
             return json.loads(out.getvalue())
         if (
-            code not in REFUSING
+            code not in REFUSAL_CODES
             or "error: unexpected" in text
             or "Traceback" in text
             or "panick" in text
@@ -228,8 +228,8 @@ _IMPORTED = (
 )  # fmt: skip
 
 
-def warm() -> None:
-    """Import what the commands import, once for all forks; nothing may start a thread here."""
+def import_commands() -> None:
+    """Import the commands' modules once, before the forks; no thread may start here."""
     import typer
 
     import mlops_cli.cli.app as application
@@ -244,8 +244,8 @@ def warm() -> None:
     gc.freeze()
 
 
-def outcome(seed: int) -> Outcome:
-    """Take the table of a seed all the way, in a fork."""
+def run_seed(seed: int) -> Outcome:
+    """Run all commands on the table of a seed, in a fork."""
     folder = Path(tempfile.mkdtemp(prefix=f"table-{seed}-"))
     log, began = folder / "outcome.json", time.monotonic()
     child = os.fork()
@@ -255,19 +255,19 @@ def outcome(seed: int) -> Outcome:
     while status is None:
         ended, how = os.waitpid(child, os.WNOHANG)
         status = how if ended else None
-        if status is None and time.monotonic() - began > SECONDS:
+        if status is None and time.monotonic() - began > MAX_SECONDS:
             os.killpg(child, signal.SIGKILL)
             os.waitpid(child, 0)
             break
         time.sleep(0.005)
     what = "hangs" if status is None else f"ended the process with status {status}"
-    found = Outcome(seed, faults=[what])
+    result = Outcome(seed, faults=[what])
     if log.is_file():
-        found = Outcome(**json.loads(log.read_text()))
-        found.refusal = None if found.refusal is None else tuple(found.refusal)  # type: ignore[arg-type]
-    found.seconds = time.monotonic() - began
+        result = Outcome(**json.loads(log.read_text()))
+        result.refusal = None if result.refusal is None else tuple(result.refusal)  # type: ignore[arg-type]
+    result.seconds = time.monotonic() - began
     shutil.rmtree(folder, ignore_errors=True)
-    return found
+    return result
 
 
 def _in_fork(seed: int, folder: Path, log: Path) -> None:
@@ -280,13 +280,13 @@ def _in_fork(seed: int, folder: Path, log: Path) -> None:
         os.environ |= {"HOME": str(folder), "XDG_CACHE_HOME": str(folder / "cache")}
         os.environ |= {"GIT_AUTHOR_EMAIL": "a@b.c", "GIT_AUTHOR_NAME": "A"}
         os.environ |= {"GIT_COMMITTER_EMAIL": "a@b.c", "GIT_COMMITTER_NAME": "A"}
-        trip = _Trip(seed, folder)
+        trip = _TableRun(seed, folder)
         try:
             trip.run()
         except Exception:  # noqa: BLE001 - of the oracle itself
             trip.outcome.faults.append(traceback.format_exc()[-800:])
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        if memory > MEGABYTES:
+        if memory > MAX_MEGABYTES:
             trip.outcome.faults.append(f"took {memory:,.0f} MB")
         log.write_text(json.dumps(vars(trip.outcome)))
         status = 0
@@ -294,15 +294,15 @@ def _in_fork(seed: int, folder: Path, log: Path) -> None:
         os._exit(status)
 
 
-def many(seeds: range) -> Iterator[Outcome]:
-    """The outcomes of many seeds."""
-    warm()
+def fuzz_seeds(seeds: range) -> Iterator[Outcome]:
+    """Yield the outcomes of seeds."""
+    import_commands()
     for seed in seeds:
-        yield outcome(seed)
+        yield run_seed(seed)
 
 
-def summary(outcomes: list[Outcome], *, refusals: bool = False) -> str:
-    """Exit codes, refusals and faults, in words."""
+def summarise(outcomes: list[Outcome], *, refusals: bool = False) -> str:
+    """Describe exit codes, refusals and faults."""
     seconds = sum(o.seconds for o in outcomes) / len(outcomes)
     lines = [f"{len(outcomes)} tables, {seconds:.1f} s each"]
     lines.append(f"  all the way: {sum(o.refusal is None for o in outcomes)}")

@@ -1,4 +1,4 @@
-"""Values that nobody expects in a file, and ways to put them there."""
+"""Hostile values, and mutations that put them into files."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def _deep(depth: int) -> Any:
     return value
 
 
-def value(random_: random.Random) -> Any:
-    """A value that nobody expects."""
+def hostile_value(random_: random.Random) -> Any:
+    """Draw a hostile value."""
     pool = random_.choice(
         (PATHS, PATHS, HASHES, NUMBERS, TEXTS, (None, True, False, [], {}, [[]], {"": None}), ())
     )
@@ -53,7 +53,7 @@ def value(random_: random.Random) -> Any:
 
 
 def mutate(tree: Any, random_: random.Random) -> str:  # noqa: PLR0911
-    """Change one place of a tree of plain values; give it in words."""
+    """Change one place of a tree of plain values; describe the change."""
     places: list[tuple[Any, Any, str]] = []
     nodes: list[tuple[Any, str]] = [(tree, "")]
     while nodes:
@@ -68,7 +68,7 @@ def mutate(tree: Any, random_: random.Random) -> str:  # noqa: PLR0911
     node, key, name = random_.choice(places)
     how = random_.random()
     if how < 0.65:
-        node[key] = new = value(random_)
+        node[key] = new = hostile_value(random_)
         return f"{name} = {new!r:.200}"
     if how < 0.75:
         del node[key]
@@ -86,12 +86,12 @@ def mutate(tree: Any, random_: random.Random) -> str:  # noqa: PLR0911
         return f"{name} twice"
     node[random_.choice(["wdir", "path", "md5", "relpath", "vars", "frozen", "repo", "folder"])] = (
         new
-    ) = value(random_)
+    ) = hostile_value(random_)
     return f"beside {name}: {new!r:.200}"
 
 
 def scramble(content: bytes, random_: random.Random) -> tuple[bytes, str]:
-    """Bytes changed without an idea of what they mean."""
+    """Change bytes at random; describe the change."""
     place = random_.randrange(len(content) or 1)
     bomb = "".join(
         f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9) if i else 'x'}]\n" for i in range(10)

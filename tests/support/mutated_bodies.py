@@ -1,4 +1,4 @@
-"""Hostile request bodies by seed, and what becomes of a service that is sent them.
+"""Hostile request bodies generated from a seed, and a campaign that sends them to a service.
 
 The same seed makes the same body. A valid body of each format is bent in a few places (bits, bytes,
 lengths, splices, cuts), or is a bomb; it is sent as a client would, in chunks, in a pipeline, or by
@@ -34,7 +34,7 @@ FILE = "application/vnd.apache.arrow.file"
 PARQUET = "application/vnd.apache.parquet"
 KINDS = (JSON, CSV, STREAM, FILE, PARQUET)
 INTENDED = {503, 504}
-"""Of the statuses from 500 on."""
+"""Allowed statuses from 500 on."""
 LENGTHS = [
     b"\xff\xff\xff\x7f", b"\x00\x00\x00\x80", b"\xff" * 8, b"\xff" * 7 + b"\x7f", b"\0" * 8,
     b"\x00\x00\x10\x00", b"\xff\xff\xff\xff\x0f",
@@ -65,27 +65,27 @@ class Case:
 
 
 class Maker:
-    """Makes cases of the rows that a model takes."""
+    """Makes cases from valid rows."""
 
     def __init__(self, rows: Sequence[dict[str, Any]]) -> None:
         self._valid = list(_valid(rows))
         self._bombs = list(_bombs())
 
     def case(self, seed: int) -> Case:
-        """The case of a seed."""
+        """Make the case of a seed."""
         rng = random.Random(seed)  # noqa: S311 - bodies, not secrets
         if rng.random() < 0.01:
             kind, body = rng.choice(self._bombs)
         else:
             kind, body = rng.choice(self._valid)
-            body = self._bent(rng, body, text=kind in {JSON, CSV})
+            body = self._mutate(rng, body, text=kind in {JSON, CSV})
         if rng.random() < 0.03:
             kind = rng.choice([*KINDS, "text/plain", "application/json; charset=x", "x"])
         path = "/predict?explain=true" if rng.random() < 0.05 else "/predict"
         ways = ["plain", "chunked", "pipelined", "aborted", "alone"]
         return Case(kind, body, path, rng.choices(ways, [75, 8, 5, 5, 7])[0])
 
-    def _bent(self, rng: random.Random, body: bytes, *, text: bool) -> bytes:
+    def _mutate(self, rng: random.Random, body: bytes, *, text: bool) -> bytes:
         bent = bytearray(body)
         for _ in range(rng.choice([0, 1, 1, 1, 2, 3, 8])):
             place, way = rng.randrange(len(bent) + 1), rng.random()
@@ -110,7 +110,7 @@ class Maker:
 
 
 def _valid(rows: Sequence[dict[str, Any]]) -> Iterator[tuple[str, bytes]]:
-    """Bodies of every format and way of writing."""
+    """Valid bodies in every format and encoding."""
     frame = pl.DataFrame(rows)
     frame = frame.with_columns(
         moment=pl.lit("2024-05-01T00:00:00").str.to_datetime(time_zone="UTC"),
@@ -140,7 +140,7 @@ def _valid(rows: Sequence[dict[str, Any]]) -> Iterator[tuple[str, bytes]]:
 
 
 def _bombs() -> Iterator[tuple[str, bytes]]:
-    """Small bodies that unpack to much."""
+    """Decompression bombs."""
     zeros = pa.table({"a": np.zeros(50_000_000, np.int8)})
     dtype: pa.DataType = pa.int64()
     for _ in range(600):
@@ -173,7 +173,7 @@ def _bombs() -> Iterator[tuple[str, bytes]]:
 
 @dataclass
 class Report:
-    """What was seen while cases were sent."""
+    """Results of a campaign."""
 
     statuses: collections.Counter[int] = field(default_factory=collections.Counter)
     faults: list[str] = field(default_factory=list)
@@ -185,7 +185,7 @@ class Report:
 
 
 class Campaign:
-    """Sends cases to a service that runs.
+    """Sends cases to a running service.
 
     Parameters
     ----------
@@ -201,13 +201,13 @@ class Campaign:
         self.report = Report()
 
     def run(self, seeds: Sequence[int], jobs: int = 3) -> Report:
-        """Send the cases of these seeds."""
-        known = self._answers()
+        """Send the cases of seeds."""
+        expected = self._predictions()
         prober = threading.Thread(target=self._probe)
         prober.start()
         threads = [
             threading.Thread(
-                target=self._send, args=(seeds[job::jobs], known if job == 0 else None)
+                target=self._send, args=(seeds[job::jobs], expected if job == 0 else None)
             )
             for job in range(jobs)
         ]
@@ -217,37 +217,37 @@ class Campaign:
             thread.join()
         self._ended.set()
         prober.join()
-        if self._answers() != known:
-            self._fault("known rows are answered differently afterwards")
+        if self._predictions() != expected:
+            self._add_fault("known rows are answered differently afterwards")
         until = time.monotonic() + 10
         while (left := _connections(self._port)) and time.monotonic() < until:
             time.sleep(0.2)
         if left:
-            self._fault(f"{left} connections were left behind")
+            self._add_fault(f"{left} connections were left behind")
         return self.report
 
-    def _send(self, seeds: Sequence[int], known: Any) -> None:
+    def _send(self, seeds: Sequence[int], expected: Any) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
         for number, seed in enumerate(seeds):
             case = self._maker.case(seed)
             if case.way in {"alone", "pipelined", "aborted"}:
-                self._raw(seed, case)
+                self._send_raw(seed, case)
                 continue
             try:
-                self._ask(connection, case)
+                self._send_case(connection, case)
             except (OSError, http.client.HTTPException):
                 connection.close()
                 # A kept connection may end between two requests; a new one may not.
                 try:
-                    self._ask(connection, case)
+                    self._send_case(connection, case)
                 except (OSError, http.client.HTTPException) as error:
-                    self._fault(f"seed {seed}: no answer to {case.kind}, {case.way}: {error!r}")
+                    self._add_fault(f"seed {seed}: no answer to {case.kind}, {case.way}: {error!r}")
                     connection.close()
-            if known is not None and number % 200 == 0 and self._answers() != known:
-                self._fault(f"seed {seed}: known rows are answered differently")
+            if expected is not None and number % 200 == 0 and self._predictions() != expected:
+                self._add_fault(f"seed {seed}: known rows are answered differently")
         connection.close()
 
-    def _ask(self, connection: http.client.HTTPConnection, case: Case) -> None:
+    def _send_case(self, connection: http.client.HTTPConnection, case: Case) -> None:
         parts = [case.body[i : i + 1_000] for i in range(0, len(case.body), 1_000)]
         chunked = case.way == "chunked" and len(parts) < 1_000
         content: Any = iter(parts) if chunked else case.body
@@ -256,10 +256,10 @@ class Campaign:
             connection.request("POST", case.path, content, headers, encode_chunked=chunked)
         answer = connection.getresponse()
         answer.read()
-        self._count(answer.status, case)
+        self._count_status(answer.status, case)
 
-    def _raw(self, seed: int, case: Case) -> None:
-        """By hand: a request of its own, two at once, or half of one."""
+    def _send_raw(self, seed: int, case: Case) -> None:
+        """Send raw bytes: one request, two at once, or half of one."""
         close = b"" if case.way == "pipelined" else b"connection: close\r\n"
         head = (
             f"POST {case.path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: {case.kind}\r\n"
@@ -278,21 +278,21 @@ class Campaign:
                 answer = http.client.HTTPResponse(client, method="POST")
                 answer.begin()
                 answer.read()
-                self._count(answer.status, case)
+                self._count_status(answer.status, case)
         except (OSError, http.client.HTTPException) as error:
-            self._fault(f"seed {seed}: no answer to {case.kind}, {case.way}: {error!r}")
+            self._add_fault(f"seed {seed}: no answer to {case.kind}, {case.way}: {error!r}")
 
-    def _count(self, status: int, case: Case) -> None:
+    def _count_status(self, status: int, case: Case) -> None:
         with self._lock:
             self.report.statuses[status] += 1
         if status >= 500 and status not in INTENDED:
-            self._fault(f"{status} to {case.kind}, {case.way}: {case.body[:60]!r}")
+            self._add_fault(f"{status} to {case.kind}, {case.way}: {case.body[:60]!r}")
 
-    def _fault(self, text: str) -> None:
+    def _add_fault(self, text: str) -> None:
         with self._lock:
             self.report.faults.append(text)
 
-    def _answers(self) -> Any:
+    def _predictions(self) -> Any:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
         body = json.dumps({"rows": self._rows})
         connection.request("POST", "/predict", body, {"content-type": JSON})
@@ -301,7 +301,7 @@ class Campaign:
         return [{**p, "id": ""} for p in content["predictions"]]
 
     def _probe(self) -> None:
-        """Ask /livez all the while, and look at the memory."""
+        """Call /livez repeatedly, and measure the memory."""
         while not self._ended.is_set():
             begun = time.monotonic()
             try:
@@ -310,7 +310,7 @@ class Campaign:
                 connection.getresponse().read()
                 connection.close()
             except (OSError, http.client.HTTPException) as error:
-                self._fault(f"/livez: {error!r}")
+                self._add_fault(f"/livez: {error!r}")
             spent = time.monotonic() - begun
             self.report.slowest_probe = max(self.report.slowest_probe, spent)
             with contextlib.suppress(OSError):  # a fork that has just ended
@@ -321,16 +321,16 @@ class Campaign:
 
 
 def _resident(pid: int, *, deep: bool) -> float:
-    """Megabytes of a process, and of its children; what forks share counts once for each."""
-    found = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096 / 1e6
+    """Megabytes of a process and its children; shared pages of forks count once for each."""
+    megabytes = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096 / 1e6
     if deep:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        found += sum(_resident(int(child), deep=True) for child in children)
-    return found
+        megabytes += sum(_resident(int(child), deep=True) for child in children)
+    return megabytes
 
 
 def _connections(port: int) -> int:
-    """Connections that a server at a port has, apart from those that are only waited for."""
+    """Number of open connections to a port, without those in TIME_WAIT."""
     lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
     states = [line.split()[3] for line in lines if line.split()[1].endswith(f":{port:04X}")]
     return sum(state in {"01", "08", "04", "05", "09", "0B"} for state in states)

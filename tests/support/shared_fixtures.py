@@ -1,4 +1,4 @@
-"""What tests of several packages share: a small project with a version, a service for each task."""
+"""Fixtures of several packages: a small project with a version, and a service for each task."""
 
 from __future__ import annotations
 
@@ -6,44 +6,44 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import delivered_projects
 import pytest
-from served_models import Made, Running, make, running
+import registry_projects
+from model_services import RunningService, ServedModel, fit_model, run_service
 
 
 @pytest.fixture(scope="session")
 def delivered(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project whose version is only in its own clone: nothing was pushed. Don't change it."""
-    return delivered_projects.make(tmp_path_factory.mktemp("delivered"))
+    """A project whose version isn't pushed; tests must not change it."""
+    return registry_projects.create_project(tmp_path_factory.mktemp("delivered"))
 
 
 @pytest.fixture
 def project(delivered: Path, tmp_path: Path) -> Path:
-    """A copy of it, with remotes of its own."""
-    return delivered_projects.copied(delivered, tmp_path)
+    """A copy of the project with its own remotes."""
+    return registry_projects.copy_project(delivered, tmp_path)
 
 
 @pytest.fixture(scope="session", params=["binary", "multiclass", "regression"])
 def task(request: pytest.FixtureRequest) -> str:
-    """Each task."""
+    """The task of the model."""
     return str(request.param)
 
 
 @pytest.fixture(scope="session")
-def made(task: str, tmp_path_factory: pytest.TempPathFactory) -> Made:
+def served_model(task: str, tmp_path_factory: pytest.TempPathFactory) -> ServedModel:
     """A model of the task."""
-    return make(tmp_path_factory.mktemp(task), task)
+    return fit_model(tmp_path_factory.mktemp(task), task)
 
 
 @pytest.fixture(scope="session")
-def service(made: Made) -> Iterator[Running]:
-    """A service of it, which logs."""
+def service(served_model: ServedModel) -> Iterator[RunningService]:
+    """A service of the model, which logs."""
     formats = json.dumps({"formats": ["json", "csv", "arrow", "parquet"]})
-    with running(made.environment(MLOPS_SERVE=formats)) as service:
+    with run_service(served_model.environment(MLOPS_SERVE=formats)) as service:
         yield service
 
 
 @pytest.fixture(scope="session")
-def binary(tmp_path_factory: pytest.TempPathFactory) -> Made:
+def binary(tmp_path_factory: pytest.TempPathFactory) -> ServedModel:
     """A binary model."""
-    return make(tmp_path_factory.mktemp("one"), "binary")
+    return fit_model(tmp_path_factory.mktemp("one"), "binary")

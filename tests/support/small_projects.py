@@ -1,4 +1,4 @@
-"""Projects with a real Git, a real DVC, and a pipeline of one quick stage with a real bundle."""
+"""Projects with real Git and DVC, and a pipeline of one quick stage with a real bundle."""
 
 import os
 import subprocess
@@ -46,7 +46,7 @@ stages:
 artifacts:
   shop: {path: models/model, type: model}
 """
-MAKE = """\
+MAKE_MODEL = """\
 import dataclasses, json, pathlib
 from mlops_cli import params
 from mlops_cli.models import bundle
@@ -75,7 +75,7 @@ pathlib.Path("models/registration.json").write_text(json.dumps(record))
 
 
 def shell(folder, *command, **environment):
-    """Run a command; give what came of it."""
+    """Run a command; return the completed process."""
     return subprocess.run(
         command,
         cwd=folder,
@@ -86,65 +86,65 @@ def shell(folder, *command, **environment):
     )
 
 
-def done(folder, *command, **environment):
-    """Run a command that has to succeed; give its stdout."""
+def run_command(folder, *command, **environment):
+    """Run a command, which must succeed; return its stdout."""
     result = shell(folder, *command, **environment)
     assert result.returncode == 0, (command, result.stdout, result.stderr)
     return result.stdout
 
 
 def mlops(folder, *arguments, **environment):
-    """`mlops` in its own process."""
+    """Run `mlops` in its own process."""
     return shell(folder, MLOPS, *arguments, **environment)
 
 
-def identify(folder, who="ann"):
-    """Let Git know who works in this clone."""
-    done(folder, "git", "config", "user.name", who.capitalize())
-    done(folder, "git", "config", "user.email", f"{who}@example.org")
+def set_git_identity(folder, who="ann"):
+    """Set name and address in a clone."""
+    run_command(folder, "git", "config", "user.name", who.capitalize())
+    run_command(folder, "git", "config", "user.email", f"{who}@example.org")
 
 
-def project(root):
-    """A committed project whose pipeline hasn't been run, with a bare Git remote beside it."""
+def create_project(root):
+    """Create a committed project without outputs, and a bare Git remote beside it."""
     root.mkdir()
     (root / "params.yaml").write_text(PARAMS)
     (root / "dvc.yaml").write_text(PIPELINE)
-    (root / "make.py").write_text(MAKE)
+    (root / "make.py").write_text(MAKE_MODEL)
     (root / ".gitignore").write_text("/models/model\n.mlops/\n__pycache__/\n/models/.gitignore\n")
     bundle.save(_bundle(), root / "fixed")
-    done(root, "git", "init", "--quiet", "--initial-branch", "main")
-    identify(root)
-    done(root, "dvc", "init", "--quiet")
-    done(root, "dvc", "config", "core.analytics", "false")
-    done(root, "git", "add", "--all")
-    done(root, "git", "commit", "--quiet", "--message", "Start")
+    run_command(root, "git", "init", "--quiet", "--initial-branch", "main")
+    set_git_identity(root)
+    run_command(root, "dvc", "init", "--quiet")
+    run_command(root, "dvc", "config", "core.analytics", "false")
+    run_command(root, "git", "add", "--all")
+    run_command(root, "git", "commit", "--quiet", "--message", "Start")
     remote = root.with_name(f"{root.name}.git")
-    done(root, "git", "init", "--quiet", "--bare", "--initial-branch", "main", str(remote))
-    done(root, "git", "remote", "add", "origin", str(remote))
-    done(root, "git", "push", "--quiet", "--set-upstream", "origin", "main")
+    run_command(root, "git", "init", "--quiet", "--bare", "--initial-branch", "main", str(remote))
+    run_command(root, "git", "remote", "add", "origin", str(remote))
+    run_command(root, "git", "push", "--quiet", "--set-upstream", "origin", "main")
     return root
 
 
-def clone(root, target, who):
-    """Another's clone from the bare remote, with the same DVC cache."""
+def clone_project(root, target, who):
+    """Clone the bare remote as another person, with the same DVC cache."""
     remote = root.with_name(f"{root.name}.git")
-    done(root.parent, "git", "clone", "--quiet", str(remote), str(target))
-    identify(target, who)
+    run_command(root.parent, "git", "clone", "--quiet", str(remote), str(target))
+    set_git_identity(target, who)
     cache = str(root / ".dvc" / "cache")
-    done(target, "dvc", "config", "--local", "cache.dir", cache)
+    run_command(target, "dvc", "config", "--local", "cache.dir", cache)
     return target
 
 
-def seeded(root, seed):
-    """Change what the model depends on."""
+def change_seed(root, seed):
+    """Change the seed, on which the model depends."""
     path = root / "params.yaml"
     before = parameters.load(path).project.seed
     path.write_text(path.read_text().replace(f"seed: {before}}}", f"seed: {seed}}}"))
     return root
 
 
-def state(root):
-    """Everything that a registry command could change: references, index, files."""
+def repository_state(root):
+    """References, index and files, which a registry command could change."""
     git = Git(root)
     return (
         git.run("for-each-ref", "--format=%(refname) %(objectname)", "refs/heads", "refs/tags"),
@@ -154,8 +154,8 @@ def state(root):
     )
 
 
-def settings(root):
-    """Parameters and layout."""
+def load_settings(root):
+    """Load parameters and layout."""
     layout = Layout(root)
     return parameters.load(layout.params), layout
 

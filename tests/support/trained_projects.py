@@ -1,4 +1,4 @@
-"""Small projects whose model is already trained, for what comes after training."""
+"""Small projects with a trained model, for tests of the later stages."""
 
 import datetime as dt
 
@@ -19,13 +19,13 @@ DATA = {"binary": "breast_cancer", "multiclass": "wine", "regression": "diabetes
 LABELS = {"binary": ["malignant", "benign"], "multiclass": ["red", "rosé", "white"]}
 
 
-def frame(task):
-    """A bundled data set with a time, a kept column, missing values and a category."""
-    found = getattr(sklearn.datasets, f"load_{DATA[task]}")()
-    rows = np.random.default_rng(0).permutation(len(found.target))
+def make_table(task):
+    """Make a table from a data set of scikit-learn, with a time, a kept column and a category."""
+    data_set = getattr(sklearn.datasets, f"load_{DATA[task]}")()
+    rows = np.random.default_rng(0).permutation(len(data_set.target))
     table = pl.DataFrame(
-        {f"x{i}": found.data[rows, i] for i in range(6)}
-        | {TARGET: found.target[rows], ROW: rows.astype(np.uint32)}
+        {f"x{i}": data_set.data[rows, i] for i in range(6)}
+        | {TARGET: data_set.target[rows], ROW: rows.astype(np.uint32)}
     )
     if task in LABELS:
         table = table.with_columns(pl.col(TARGET).replace_strict(dict(enumerate(LABELS[task]))))
@@ -38,7 +38,7 @@ def frame(task):
     )
 
 
-def params(task, /, **sections):
+def make_params(task, /, **sections):
     return Params.model_validate(
         {
             "project": {"name": "p", "seed": 7},
@@ -52,37 +52,37 @@ def params(task, /, **sections):
     )
 
 
-def trained(root, task, family="lightgbm", table=None, rounds=20):
-    """Write splits, what is known of them, and a fitted bundle below ``root``.
+def train_project(root, task, family="lightgbm", table=None, rounds=20):
+    """Write splits, reports and a fitted bundle below ``root``.
 
     The last 30% of the rows are the test split.
     """
     layout = Layout(root)
-    table = frame(task) if table is None else table
+    table = make_table(task) if table is None else table
     cuts = [0, len(table) // 2, len(table) * 7 // 10, len(table)]
     names = ("train", "validation", "test")
     for name, low, high in zip(names, cuts, cuts[1:], strict=False):
         parquet.write(table[low:high], layout.split(name))
-    known = table[: cuts[2]]
-    labels = LabelCodec.fit(known[TARGET], task)
-    encoder = Encoder.fit(known, {f"x{i}": "number" for i in range(6)} | {"kind": "category"})
-    chosen = FAMILIES[family]
-    settings = {name: setting.default for name, setting in chosen.space.items()}
-    fitted = chosen.fit(
+    fitted_rows = table[: cuts[2]]
+    labels = LabelCodec.fit(fitted_rows[TARGET], task)
+    encoder = Encoder.fit(fitted_rows, {f"x{i}": "number" for i in range(6)} | {"kind": "category"})
+    model_family = FAMILIES[family]
+    settings = {name: setting.default for name, setting in model_family.space.items()}
+    fitted = model_family.fit(
         FitRequest(
-            encoder.transform(known),
-            labels.encode(known[TARGET]),
+            encoder.transform(fitted_rows),
+            labels.encode(fitted_rows[TARGET]),
             TaskInfo(task, len(labels.classes), encoder.categorical),
             settings,
             seed=0,
-            rounds=rounds if chosen.rounds else None,
+            rounds=rounds if model_family.rounds else None,
         )
     )
     threshold = 0.4 if task == "binary" else None
     members = (bundle.Member(family, fitted, settings=settings, iterations=fitted.iterations),)
     facts = {
         "project": "p",
-        "window": _window(known),
+        "window": _window(fitted_rows),
         "rows": {"train": cuts[1], "validation": cuts[2] - cuts[1]},
         "seed": 7,
         "versions": {"mlops-cli": "0.1.0"},
@@ -92,20 +92,22 @@ def trained(root, task, family="lightgbm", table=None, rounds=20):
         "rules": {"base": "t", "target": "y > 0"},
         "sources": {"t": {"schema": {"y": "Float64", "day": "Date"}, "time": None, "known_at": {}}},
     }
-    made = bundle.Bundle(members, encoder, labels, task, threshold, program=program, facts=facts)
-    bundle.save(made, layout.fitted)
+    model_bundle = bundle.Bundle(
+        members, encoder, labels, task, threshold, program=program, facts=facts
+    )
+    bundle.save(model_bundle, layout.fitted)
     _reports(layout, dict(zip(names, np.diff(cuts).tolist(), strict=True)))
     return layout
 
 
-def _window(known):
-    if TIME not in known.columns:
+def _window(fitted_rows):
+    if TIME not in fitted_rows.columns:
         return None
-    return [known[TIME].min().isoformat(), known[TIME].max().isoformat()]
+    return [fitted_rows[TIME].min().isoformat(), fitted_rows[TIME].max().isoformat()]
 
 
 def _reports(layout, rows):
-    """What the stages before training say of the data."""
+    """Write the reports of the earlier stages."""
     source = {"uri": "t.csv", "sha256": "0" * 64, "rows": sum(rows.values())}
     source |= {"time_column": None, "time_min": None, "time_max": None}
     write_json(layout.ingest_manifest, {"until": None, "sources": {"t": source}})

@@ -1,4 +1,4 @@
-"""Greedy selection: better together, within bounds, weights that sum to one."""
+"""Greedy ensemble selection: limits, and weights that sum to one."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The judge: one figure of a prediction, from the folds' parts."""
+"""The score of a prediction from the folds' parts."""
 
 import numpy as np
 import pytest

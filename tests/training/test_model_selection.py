@@ -1,4 +1,4 @@
-"""Which trial leads, and whose models of the folds are kept."""
+"""The leading trial, and the fold models that are kept."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""How time is spent: folds and rows by size, and what is kept for the last fits."""
+"""The time budget: folds and rows by size, and time reserved for the last fits."""
 
 import math
 import time
@@ -26,7 +26,7 @@ def test_splits_in_time_are_judged_by_the_later_one():
     assert planned(SMALL, ordered=True) == SearchPlan(1, 800)
 
 
-def test_what_is_asked_for_is_done():
+def test_explicit_numbers_of_folds_and_rows_are_used():
     assert planned(LARGE, folds=3).folds == 3
     assert planned(SMALL, folds=1) == SearchPlan(1, 800)
     assert planned(SMALL, rows=100) == SearchPlan(1, 100)
@@ -47,7 +47,7 @@ def test_few_rows_are_cross_validated_however_short_the_time():
     assert planned(SearchShape(800, 200, **classes), seconds=5, rows=500) == SearchPlan(1, 500)
 
 
-def test_what_the_last_fits_need_is_kept():
+def test_time_for_the_last_fits_is_reserved():
     trials = [Trial(i, "lightgbm", {}, "complete", 1.0, seconds=2.0) for i in range(9)]
     crossed = Budget(100.0, SMALL, SearchPlan(8, 875))
     assert 3.0 < crossed.reserve(trials) < 5.0

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import polars as pl
 import pytest
-from modelling import make_params, make_splits
+from split_projects import make_params, make_splits
 
 from mlops_cli.errors import DataRefused, NotFound
 from mlops_cli.metrics.catalog import lookup
@@ -212,7 +212,7 @@ def test_infinite_and_empty_features_do_not_break_the_signature(tmp_path):
     assert inputs["f2"]["missing"] == 1.0
 
 
-def test_models_of_the_folds_are_taken_as_tune_made_them_or_made_alike(tmp_path):
+def test_fold_models_of_tune_are_reused_or_fitted_identically(tmp_path):
     layout = make_splits(tmp_path, "binary")
     params = make_params("binary", tune={"families": ["mlp"], "trials": 2, "folds": 3})
     tune_stage.run(params, layout, Silent())

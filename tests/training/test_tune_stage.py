@@ -1,4 +1,4 @@
-"""The tune stage: what it writes, what it may read, and what it leaves behind."""
+"""The tune stage: what it writes, and what it may read."""
 
 import json
 import os
@@ -7,10 +7,10 @@ import subprocess
 import sys
 import time
 
-import child
+import child_process
 import polars as pl
 import pytest
-from modelling import make_params, make_splits
+from split_projects import make_params, make_splits
 
 from mlops_cli.errors import BadParams, DataRefused, NotFound
 from mlops_cli.reporting import Silent
@@ -120,14 +120,14 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_bytes(tmp_path):
     tune_stage.run(params, calm, Silent())
     script = (
         "from pathlib import Path\n"
-        "from modelling import make_params\n"
+        "from split_projects import make_params\n"
         "from mlops_cli.layout import Layout\n"
         "from mlops_cli.reporting import Silent\n"
         "from mlops_cli.training import tune_stage\n"
         f"params = make_params('binary', tune={given!r})\n"
         f"tune_stage.run(params, Layout(Path({str(killed.root)!r})), Silent())\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", script], env=child.environment())
+    process = subprocess.Popen([sys.executable, "-c", script], env=child_process.environment())
     deadline = time.monotonic() + 60
     journals = []
     while process.poll() is None and time.monotonic() < deadline:
@@ -144,7 +144,7 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_bytes(tmp_path):
     assert outputs(killed) == outputs(calm)
 
 
-def test_only_the_same_search_goes_on(tmp_path):
+def test_a_search_resumes_only_with_the_same_settings(tmp_path):
     layout = make_splits(tmp_path, "binary")
     journals = layout.work / "tune"
     journals.mkdir(parents=True)

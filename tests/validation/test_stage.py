@@ -1,3 +1,5 @@
+"""The validate stage: policies, quarantine, tolerances and the report."""
+
 import json
 
 import polars as pl

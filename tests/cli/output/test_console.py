@@ -1,4 +1,4 @@
-"""Nothing from outside steers the terminal, whatever draws it."""
+"""Untrusted text can't control the terminal."""
 
 from __future__ import annotations
 

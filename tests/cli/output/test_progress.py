@@ -1,4 +1,4 @@
-"""What a terminal shows of a search, and what a log doesn't."""
+"""Progress of a search on a terminal and in a log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SQL expressions: what is accepted, and how mistakes are told."""
+"""SQL expressions: what is accepted, and error messages."""
 
 from __future__ import annotations
 

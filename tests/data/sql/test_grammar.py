@@ -1,4 +1,4 @@
-"""What of SQL an expression may hold: its row's columns, and functions of them."""
+"""The SQL grammar of expressions: columns of one row, and functions of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Studies tell what is worth something: features, rows, newer rows; and whether rows differ."""
+"""Studies: the value of features, of more rows and of recent rows; adversarial validation."""
 
 import datetime as dt
 import json
@@ -6,7 +6,7 @@ import json
 import numpy as np
 import polars as pl
 import pytest
-from trained_projects import params, trained
+from trained_projects import make_params, train_project
 
 from mlops_cli.errors import DataRefused, Usage
 from mlops_cli.evaluation.studies import study
@@ -36,12 +36,12 @@ def table(drift=0.0, shift=0.0):
     )
 
 
-GIVEN = params("binary", evaluate={"resamples": 40})
+GIVEN = make_params("binary", evaluate={"resamples": 40})
 
 
 def studied(root, name, made, task="binary", **options):
-    layout = trained(root, task, table=made, rounds=10)
-    given = GIVEN if task == "binary" else params(task, evaluate={"resamples": 40})
+    layout = train_project(root, task, table=made, rounds=10)
+    given = GIVEN if task == "binary" else make_params(task, evaluate={"resamples": 40})
     summary = study(name, given, layout, Options(**options), Silent())
     return json.loads(layout.study(_file(name, **options)).read_text()), summary, layout
 
@@ -98,8 +98,8 @@ def test_every_task_is_studied(tmp_path, task, name):
     assert report
 
 
-def test_what_cannot_be_studied_is_said(tmp_path):
-    layout = trained(tmp_path, "binary", table=table().drop(TIME), rounds=2)
+def test_an_impossible_study_is_refused_with_a_message(tmp_path):
+    layout = train_project(tmp_path, "binary", table=table().drop(TIME), rounds=2)
 
     def run(name, **options):
         study(name, GIVEN, layout, Options(**options), Silent())

@@ -1,4 +1,4 @@
-"""Every kind of source passes the same suite; a new kind gets its tests by being listed."""
+"""Contract of all kinds of sources; a new kind is tested when it is listed."""
 
 import contextlib
 import datetime as dt

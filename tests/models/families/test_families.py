@@ -1,4 +1,4 @@
-"""The contract of every model family, for every task; a new family gets these by being listed."""
+"""Contract of all model families, for every task; a new family is tested when it is listed."""
 
 import io
 import json
@@ -433,7 +433,7 @@ def test_steps_count_the_nodes_on_a_row_s_way():
 
 @each_family
 @each_task
-def test_what_a_watched_fit_says_it_predicts_is_what_it_predicts(family, kind):
+def test_predictions_recorded_during_a_fit_are_those_of_the_fitted_model(family, kind):
     X, y, task = problem(kind, rows=400)
     watch = WatchedRows(X[200:], lambda p: goodness(y[200:], p), patience=10)
     fitted = quick(family, X[:200], y[:200], task, rounds=60, watch=watch)
@@ -444,7 +444,7 @@ def test_what_a_watched_fit_says_it_predicts_is_what_it_predicts(family, kind):
 
 @pytest.mark.parametrize("name", ["lightgbm", "catboost"])
 @each_task
-def test_a_shortened_model_is_what_it_was_after_fewer_rounds(name, kind):
+def test_a_shortened_model_equals_one_fitted_with_fewer_rounds(name, kind):
     family = FAMILIES[name]
     if not family.installed:
         pytest.skip(f"{name} is not installed")

@@ -1,4 +1,4 @@
-"""A model file that was damaged or forged is refused before compiled code walks along it."""
+"""Damaged and forged model files are refused before compiled code reads them."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""Import of LightGBM without the packages that only its wrappers need."""
+
 import subprocess
 import sys
 

@@ -1,4 +1,4 @@
-"""C libraries are called without their Python packages, and their errors are Python's."""
+"""Calls of C libraries without their Python packages, and their errors."""
 
 import ctypes
 import re

@@ -183,7 +183,7 @@ def test_only_so_much_is_fetched_beforehand(store: OnlineStore, monkeypatch) -> 
     assert CachedEntries(store, "p", online_tables(a_join()))._source.characters < 240
 
 
-def test_who_is_at_the_former_entries_still_finds_them(store: OnlineStore) -> None:
+def test_readers_of_former_entries_still_find_them(store: OnlineStore) -> None:
     first, second = hundred_buses()[:50], hundred_buses()[50:]
     store.replace("p", {}, iter(first))
     former = store.metadata("p")["generation"]

@@ -1,4 +1,4 @@
-"""An approval counts for the person who signed it, for one version, stage and bundle."""
+"""An approval counts for its signer, for one version, stage and bundle."""
 
 from __future__ import annotations
 
@@ -9,9 +9,16 @@ import tempfile
 import time
 from pathlib import Path
 
+import approval_projects as projects
 import pytest
-import signed_projects as made
-from signed_projects import allow, approve, done, listed, promote, public
+from approval_projects import (
+    approve,
+    promote,
+    public_key,
+    run_command,
+    set_allowed_signers,
+    signer_lines,
+)
 
 from mlops_cli.errors import ModelRefused, NotProject
 
@@ -19,13 +26,13 @@ from mlops_cli.errors import ModelRefused, NotProject
 @pytest.fixture(scope="module")
 def template(tmp_path_factory):
     folder = tmp_path_factory.mktemp("signed")
-    made.keys(folder)
-    return made.make(folder)
+    projects.create_keys(folder)
+    return projects.create_project(folder)
 
 
 @pytest.fixture
 def root(template, tmp_path):
-    return made.copied(template, tmp_path)
+    return projects.copy_project(template, tmp_path)
 
 
 def refusal(root, **options):
@@ -35,15 +42,15 @@ def refusal(root, **options):
 
 
 def test_two_people_with_their_own_keys_are_two(root):
-    allow(root, *listed(root.parent))
+    set_allowed_signers(root, *signer_lines(root.parent))
     approve(root, "ann", key="ann")
     assert "has 1 of the 2 signed approvals" in refusal(root)
     approve(root, "bo", key="bo")
     assert promote(root).version.number == "v0.2.0"
 
 
-def test_mallory_is_neither_ann_nor_bo(root):
-    allow(root, *listed(root.parent))
+def test_a_signature_of_an_unlisted_key_does_not_count(root):
+    set_allowed_signers(root, *signer_lines(root.parent))
     notes = []
     approve(root, "ann", key="mallory", notes=notes)
     approve(root, "bo", key="mallory")
@@ -53,8 +60,8 @@ def test_mallory_is_neither_ann_nor_bo(root):
     assert "doesn't count in this clone" in notes[-1]
 
 
-def test_ann_alone_is_not_two(root):
-    allow(root, *listed(root.parent))
+def test_one_key_for_two_people_counts_once(root):
+    set_allowed_signers(root, *signer_lines(root.parent))
     approve(root, "ann", key="ann")
     approve(root, "bo", key="ann")
     assert "has 1 of the 2" in refusal(root)
@@ -83,17 +90,17 @@ def test_ann_alone_is_not_two(root):
 def test_one_key_is_at_most_one_approver_and_only_of_an_address_it_is_listed_for(
     root, lines, count
 ):
-    keys = {who: public(root.parent, who) for who in made.PEOPLE}
-    allow(root, *(line.format(**keys) for line in lines))
+    keys = {who: public_key(root.parent, who) for who in projects.PEOPLE}
+    set_allowed_signers(root, *(line.format(**keys) for line in lines))
     for who in ("ann", "bo"):
         approve(root, who, key="ann")
     assert f"has {count} of the 2" in refusal(root)
 
 
 def test_an_address_that_is_itself_a_pattern_is_nobodys(root):
-    key = public(root.parent, "mallory")
-    allow(root, f"*@example.org {key}", f"?o@example.org {key}")
-    made.set_rule(root, "{approvals: 1, signed: true}")
+    key = public_key(root.parent, "mallory")
+    set_allowed_signers(root, f"*@example.org {key}", f"?o@example.org {key}")
+    projects.set_rule(root, "{approvals: 1, signed: true}")
     for address in ("*@example.org", "?o@example.org"):
         approve(root, address, key="mallory")
     said = refusal(root)
@@ -103,42 +110,46 @@ def test_an_address_that_is_itself_a_pattern_is_nobodys(root):
 
 def test_two_keys_that_are_listed_for_the_same_people_are_one(root):
     names = "ann@example.org,bo@example.org"
-    allow(root, *(f"{names} {public(root.parent, who)}" for who in ("ann", "mallory")))
+    set_allowed_signers(
+        root, *(f"{names} {public_key(root.parent, who)}" for who in ("ann", "mallory"))
+    )
     approve(root, "ann", key="ann")
     approve(root, "bo", key="mallory")
     assert "has 1 of the 2" in refusal(root)
 
 
 def test_a_backdated_signature_of_an_expired_key_does_not_count(root):
-    allow(root, f'ann@example.org valid-before="20200101" {public(root.parent, "ann")}')
+    set_allowed_signers(
+        root, f'ann@example.org valid-before="20200101" {public_key(root.parent, "ann")}'
+    )
     tag = "shop/approvals/v0.2.0/production/ann=example.org"
     message = f"yes\n\nBundle: {'2' * 64}\n"
-    done(root, "git", "config", "user.signingkey", str(root.parent / "ann"))
+    run_command(root, "git", "config", "user.signingkey", str(root.parent / "ann"))
     environment = {
         "GIT_COMMITTER_DATE": "@1500000000 +0000",
         "GIT_COMMITTER_EMAIL": "ann@example.org",
     }
-    done(root, "git", "tag", "-s", "-m", message, tag, "shop@v0.2.0^{commit}", **environment)
+    run_command(root, "git", "tag", "-s", "-m", message, tag, "shop@v0.2.0^{commit}", **environment)
     assert "has 0 of the 2" in refusal(root)
 
 
 def test_a_revoked_key_does_not_count(root):
-    allow(root, *listed(root.parent))
+    set_allowed_signers(root, *signer_lines(root.parent))
     for who in ("ann", "bo"):
         approve(root, who, key=who)
     revoked = root.parent / "revoked"
-    done(root, "ssh-keygen", "-q", "-k", "-f", str(revoked), str(root.parent / "bo.pub"))
-    done(root, "git", "config", "gpg.ssh.revocationFile", str(revoked))
+    run_command(root, "ssh-keygen", "-q", "-k", "-f", str(revoked), str(root.parent / "bo.pub"))
+    run_command(root, "git", "config", "gpg.ssh.revocationFile", str(revoked))
     assert "has 1 of the 2" in refusal(root)
 
 
 def test_a_certificate_counts_for_the_people_it_names(root):
     folder = root.parent
-    made.keys(folder, ("ca",))
+    projects.create_keys(folder, ("ca",))
     for who in ("ann", "bo"):
         sign = ("ssh-keygen", "-q", "-s", str(folder / "ca"), "-I", who)
-        done(folder, *sign, "-n", f"{who}@example.org", str(folder / f"{who}.pub"))
-    allow(root, f"*@example.org cert-authority {public(folder, 'ca')}")
+        run_command(folder, *sign, "-n", f"{who}@example.org", str(folder / f"{who}.pub"))
+    set_allowed_signers(root, f"*@example.org cert-authority {public_key(folder, 'ca')}")
     approve(root, "ann", key="ann-cert.pub")
     approve(root, "bo", key="ann-cert.pub")
     assert "has 1 of the 2" in refusal(root)
@@ -147,7 +158,7 @@ def test_a_certificate_counts_for_the_people_it_names(root):
 
 
 def test_without_known_signers_nothing_counts_and_the_reason_is_said(root):
-    done(root, "git", "config", "gpg.format", "ssh")
+    run_command(root, "git", "config", "gpg.format", "ssh")
     approve(root, "ann", key="ann")
     said = refusal(root)
     assert "has 0 of the 2" in said
@@ -155,57 +166,61 @@ def test_without_known_signers_nothing_counts_and_the_reason_is_said(root):
 
 
 def test_an_approval_for_staging_is_none_for_production(root):
-    allow(root, *listed(root.parent))
+    set_allowed_signers(root, *signer_lines(root.parent))
     for who in ("ann", "bo"):
         tag = approve(root, who, key=who, stage="staging")
         moved = tag.replace("/staging/", "/production/")
-        done(root, "git", "update-ref", f"refs/tags/{moved}", made.object_of(root, tag))
+        run_command(root, "git", "update-ref", f"refs/tags/{moved}", projects.object_id(root, tag))
     assert "has 0 of the 2" in refusal(root)
 
 
 @pytest.mark.parametrize("kind", ["version", "person", "nested", "renamed person"])
 def test_an_approval_is_bound_to_version_and_person(root, kind):
-    allow(root, *listed(root.parent))
+    set_allowed_signers(root, *signer_lines(root.parent))
     approve(root, "ann", key="ann")
     own = "shop/approvals/v0.2.0/production/ann=example.org"
     other = "shop/approvals/v0.2.0/production/bo=example.org"
     if kind == "version":
         source = approve(root, "bo", key="bo", version="v0.1.0")
-        done(root, "git", "update-ref", f"refs/tags/{other}", made.object_of(root, source))
+        run_command(
+            root, "git", "update-ref", f"refs/tags/{other}", projects.object_id(root, source)
+        )
     elif kind == "person":
-        done(root, "git", "update-ref", f"refs/tags/{other}", made.object_of(root, own))
+        run_command(root, "git", "update-ref", f"refs/tags/{other}", projects.object_id(root, own))
     elif kind == "nested":
-        done(root, "git", "config", "user.signingkey", str(root.parent / "bo"))
+        run_command(root, "git", "config", "user.signingkey", str(root.parent / "bo"))
         environment = {"GIT_COMMITTER_EMAIL": "bo@example.org"}
         message = f"yes\n\nBundle: {'2' * 64}"
-        done(root, "git", "tag", "-s", "-m", message, other, "shop@v0.2.0", **environment)
+        run_command(root, "git", "tag", "-s", "-m", message, other, "shop@v0.2.0", **environment)
     else:
-        done(root, "git", "config", "user.signingkey", str(root.parent / "ann"))
+        run_command(root, "git", "config", "user.signingkey", str(root.parent / "ann"))
         environment = {"GIT_COMMITTER_EMAIL": "ann@example.org"}
         message = f"yes\n\nBundle: {'2' * 64}"
-        commit = made.object_of(root, "shop@v0.2.0^{commit}")
-        done(root, "git", "tag", "-s", "-m", message, other, commit, **environment)
+        commit = projects.object_id(root, "shop@v0.2.0^{commit}")
+        run_command(root, "git", "tag", "-s", "-m", message, other, commit, **environment)
     assert "has 1 of the 2" in refusal(root)
 
 
 def test_an_approval_ends_with_the_bundle_that_it_was_given_for(root):
-    allow(root, *listed(root.parent))
+    set_allowed_signers(root, *signer_lines(root.parent))
     for who in ("ann", "bo"):
         approve(root, who, key=who)
-    commit = made.object_of(root, "shop@v0.2.0^{commit}")
-    done(root, "git", "push", "-q", "origin", ":refs/tags/shop@v0.2.0")
-    done(root, "git", "tag", "-f", "-a", "shop@v0.2.0", commit, "-m", f"x\n\nBundle: {'f' * 64}")
-    done(root, "git", "push", "-q", "origin", "refs/tags/shop@v0.2.0")
+    commit = projects.object_id(root, "shop@v0.2.0^{commit}")
+    run_command(root, "git", "push", "-q", "origin", ":refs/tags/shop@v0.2.0")
+    run_command(
+        root, "git", "tag", "-f", "-a", "shop@v0.2.0", commit, "-m", f"x\n\nBundle: {'f' * 64}"
+    )
+    run_command(root, "git", "push", "-q", "origin", "refs/tags/shop@v0.2.0")
     said = refusal(root)
     assert "has 0 of the 2" in said
     assert "another bundle" in said
 
 
 def test_a_squatted_name_keeps_nobody_from_approving(root):
-    allow(root, *listed(root.parent))
+    set_allowed_signers(root, *signer_lines(root.parent))
     for who in ("ann", "bo"):
         name = f"shop/approvals/v0.2.0/production/{who}=example.org"
-        done(root, "git", "tag", name, "shop@v0.1.0")
+        run_command(root, "git", "tag", name, "shop@v0.1.0")
         tag = approve(root, who, key=who)
         assert tag == f"{name}=2"
         assert approve(root, who, key=who) == tag, "again is nothing new"
@@ -213,7 +228,7 @@ def test_a_squatted_name_keeps_nobody_from_approving(root):
 
 
 def test_unsigned_approvals_are_counted_by_address(tmp_path):
-    root = made.make(tmp_path, "{approvals: 2}")
+    root = projects.create_project(tmp_path, "{approvals: 2}")
     approve(root, "ann@example.org")
     approve(root, "Ann@Example.org")
     assert "has 1 of the 2 approvals" in refusal(root)
@@ -223,18 +238,18 @@ def test_unsigned_approvals_are_counted_by_address(tmp_path):
 
 @pytest.mark.parametrize("kind", ["ssh", "openpgp"])
 def test_signing_without_a_key_says_how_one_is_set_up(root, kind, tmp_path):
-    done(root, "git", "config", "gpg.format", kind)
-    done(root, "git", "config", "gpg.program", str(tmp_path / "nosuch"))
+    run_command(root, "git", "config", "gpg.format", kind)
+    run_command(root, "git", "config", "gpg.program", str(tmp_path / "nosuch"))
     with pytest.raises(NotProject) as caught:
         approve(root, "ann", key="nokey")
-    done(root, "git", "config", "--unset", "user.signingkey")
+    run_command(root, "git", "config", "--unset", "user.signingkey")
     assert "nokey" in caught.value.message
     with (
         pytest.raises(NotProject) as caught,
-        made.acting(root, "ann@example.org"),
-        made.session(root) as one,
+        projects.git_identity(root, "ann@example.org"),
+        projects.open_session(root) as one,
     ):
-        made.give_approval(one, "v0.2.0", "production", sign=True)
+        projects.give_approval(one, "v0.2.0", "production", sign=True)
     message, hint = caught.value.message, caught.value.hint
     assert f"gpg.format {kind}" in message
     assert "user.name=" not in message
@@ -251,16 +266,23 @@ def test_gnupg_keys_count_for_their_valid_user_ids(root, tmp_path, monkeypatch):
     gpg = ("gpg", "--batch", "--quiet", "--passphrase", "", "--pinentry-mode", "loopback")
     try:
         fingerprints = {}
-        for who in made.PEOPLE:
-            done(tmp_path, *gpg, "--quick-gen-key", f"{who} <{who}@example.org>", "ed25519", "sign")
-            listed = done(tmp_path, "gpg", "--with-colons", "--list-keys", f"{who}@example.org")
+        for who in projects.PEOPLE:
+            run_command(
+                tmp_path, *gpg, "--quick-gen-key", f"{who} <{who}@example.org>", "ed25519", "sign"
+            )
+            listed = run_command(
+                tmp_path, "gpg", "--with-colons", "--list-keys", f"{who}@example.org"
+            )
             fingerprints[who] = listed.partition("\nfpr:")[2].split(":")[8]
-        done(root, "git", "config", "gpg.format", "openpgp")
+        run_command(root, "git", "config", "gpg.format", "openpgp")
 
         def give(who, key, version="v0.2.0"):
-            done(root, "git", "config", "user.signingkey", fingerprints[key])
-            with made.acting(root, f"{who}@example.org"), made.session(root) as one:
-                return made.give_approval(one, version, "production", sign=True)
+            run_command(root, "git", "config", "user.signingkey", fingerprints[key])
+            with (
+                projects.git_identity(root, f"{who}@example.org"),
+                projects.open_session(root) as one,
+            ):
+                return projects.give_approval(one, version, "production", sign=True)
 
         def trust(who, level):
             line = f"{fingerprints[who]}:{level}:\n".encode()
@@ -274,14 +296,14 @@ def test_gnupg_keys_count_for_their_valid_user_ids(root, tmp_path, monkeypatch):
         assert "its key is of nobody whom the keyring trusts" in refusal(root)
         trust("bo", 6)
         promote(root)
-        done(tmp_path, *gpg, "--quick-add-uid", fingerprints["ann"], "Bo <bo@example.org>")
+        run_command(tmp_path, *gpg, "--quick-add-uid", fingerprints["ann"], "Bo <bo@example.org>")
         give("ann", "ann", "v0.1.0")
         give("bo", "ann", "v0.1.0")
         assert "has 1 of the 2" in refusal(root, version="v0.1.0"), "one key of two user IDs"
-        done(tmp_path, *gpg, "--quick-set-expire", fingerprints["ann"], "seconds=1")
+        run_command(tmp_path, *gpg, "--quick-set-expire", fingerprints["ann"], "seconds=1")
         deadline = time.monotonic() + 20
         listing = ("gpg", "--with-colons", "--list-keys", fingerprints["ann"])
-        while "pub:e:" not in done(tmp_path, *listing) and time.monotonic() < deadline:
+        while "pub:e:" not in run_command(tmp_path, *listing) and time.monotonic() < deadline:
             time.sleep(0.2)
         said = refusal(root, version="v0.1.0")
         assert "has 0 of the 2" in said

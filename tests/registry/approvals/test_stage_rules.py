@@ -1,12 +1,12 @@
-"""Which assignments count: by the rules of the agreed branch, and whatever other tags there are."""
+"""Assignments count by the rules of the default branch; other tags are ignored."""
 
 from __future__ import annotations
 
 import dataclasses
 
+import approval_projects as projects
 import pytest
-import signed_projects as made
-from signed_projects import approve, done, promote
+from approval_projects import approve, promote, run_command
 
 from mlops_cli.errors import DataRefused, ModelRefused, NotFound, NotProject
 from mlops_cli.promotion.promote import rollback
@@ -20,12 +20,12 @@ ONE = "{approvals: 1, approvers: [ann@example.org]}"
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory):
-    return made.make(tmp_path_factory.mktemp("ruled"), ONE)
+    return projects.create_project(tmp_path_factory.mktemp("ruled"), ONE)
 
 
 @pytest.fixture
 def root(template, tmp_path):
-    return made.copied(template, tmp_path)
+    return projects.copy_project(template, tmp_path)
 
 
 def edit(root, rule):
@@ -39,7 +39,7 @@ def assign(root, counter, version="v0.1.0", *, stage="production", lines=(), **e
     message = "\n".join(("Promote", "", f"Version: {version}", *lines))
     name = f"shop#{stage}#{counter}"
     commit = f"shop@{version}^{{commit}}"
-    done(root, "git", "tag", "-a", name, commit, "-m", message, **environment)
+    run_command(root, "git", "tag", "-a", name, commit, "-m", message, **environment)
     return name
 
 
@@ -54,19 +54,19 @@ def test_an_edited_rule_does_not_hold_until_the_team_has_it(root):
     with pytest.raises(ModelRefused, match="has 0 of the 1 approvals"):
         promote(root, notes=notes)
     assert any("differs from origin/main, whose rule holds" in n for n in notes)
-    done(root, "git", "commit", "-qam", "Mine alone")
+    run_command(root, "git", "commit", "-qam", "Mine alone")
     with pytest.raises(ModelRefused, match="has 0 of the 1 approvals"):
         promote(root)
     with pytest.raises(ModelRefused, match="has 0 of the 1 approvals"):
         promote(root, local=True)
-    done(root, "git", "push", "-q", "origin", "main")
+    run_command(root, "git", "push", "-q", "origin", "main")
     assert promote(root).stage == "production"
 
 
 def test_a_branch_of_ones_own_has_no_rules(root):
-    done(root, "git", "checkout", "-q", "-b", "mine")
-    made.set_rule(root, "{}", push=False)
-    done(root, "git", "push", "-q", "-u", "origin", "mine")
+    run_command(root, "git", "checkout", "-q", "-b", "mine")
+    projects.set_rule(root, "{}", push=False)
+    run_command(root, "git", "push", "-q", "-u", "origin", "mine")
     with pytest.raises(ModelRefused, match="has 0 of the 1 approvals"):
         promote(root)
 
@@ -79,20 +79,20 @@ def test_a_stage_of_ones_own_does_not_exist(root):
 
 
 def test_without_a_remote_the_local_default_branch_counts(root):
-    done(root, "git", "remote", "remove", "origin")
+    run_command(root, "git", "remote", "remove", "origin")
     edit(root, "{}")
     with pytest.raises(ModelRefused, match="has 0 of the 1 approvals"):
         promote(root)
-    done(root, "git", "commit", "-qam", "Agreed")
+    run_command(root, "git", "commit", "-qam", "Agreed")
     promote(root)
 
 
 def test_the_default_branch_is_asked_for_where_the_clone_does_not_know_it(root, tmp_path):
-    done(root, "git", "branch", "-m", "main", "trunk")
-    done(root, "git", "push", "-q", "origin", "trunk", "trunk:main", "trunk:lax")
-    done(tmp_path / "shop.git", "git", "symbolic-ref", "HEAD", "refs/heads/trunk")
+    run_command(root, "git", "branch", "-m", "main", "trunk")
+    run_command(root, "git", "push", "-q", "origin", "trunk", "trunk:main", "trunk:lax")
+    run_command(tmp_path / "shop.git", "git", "symbolic-ref", "HEAD", "refs/heads/trunk")
     other = tmp_path / "other"
-    done(tmp_path, "git", "init", "-q", str(other))
+    run_command(tmp_path, "git", "init", "-q", str(other))
     for words in (
         ("remote", "add", "origin", "../shop.git"),
         ("fetch", "-q", "origin", "lax", "--tags"),
@@ -101,20 +101,20 @@ def test_the_default_branch_is_asked_for_where_the_clone_does_not_know_it(root, 
         ("config", "user.name", "Bo"),
         ("config", "user.email", "bo@example.org"),
     ):
-        done(other, "git", *words)
-    made.set_rule(other, "{}", push=False)
-    done(other, "git", "push", "-q", "origin", "lax")
+        run_command(other, "git", *words)
+    projects.set_rule(other, "{}", push=False)
+    run_command(other, "git", "push", "-q", "origin", "lax")
     with pytest.raises(ModelRefused, match="has 0 of the 1 approvals"):
         promote(other)
-    head = done(other, "git", "symbolic-ref", "refs/remotes/origin/HEAD").strip()
+    head = run_command(other, "git", "symbolic-ref", "refs/remotes/origin/HEAD").strip()
     assert head == "refs/remotes/origin/trunk"
 
 
 def test_a_remote_with_several_branches_and_no_default_one_is_said(root):
-    head = done(root, "git", "rev-parse", "HEAD").strip()
+    head = run_command(root, "git", "rev-parse", "HEAD").strip()
     for name in ("one", "two"):
-        done(root, "git", "update-ref", f"refs/remotes/origin/{name}", head)
-    done(root, "git", "update-ref", "-d", "refs/remotes/origin/main")
+        run_command(root, "git", "update-ref", f"refs/remotes/origin/{name}", head)
+    run_command(root, "git", "update-ref", "-d", "refs/remotes/origin/main")
     with pytest.raises(NotProject, match=r"which branch .* is its default one") as caught:
         _ = StageRules(root, read(root, "shop")).branch
     assert "git remote set-head origin" in caught.value.hint
@@ -123,7 +123,7 @@ def test_a_remote_with_several_branches_and_no_default_one_is_said(root):
 def test_a_lightweight_assignment_is_passed_over_with_a_note(root):
     approve(root, "ann")
     promote(root)
-    done(root, "git", "tag", "shop#production#5", "shop@v0.1.0^{commit}")
+    run_command(root, "git", "tag", "shop#production#5", "shop@v0.1.0^{commit}")
     notes = []
     assert stages(root, notes) == {"production": "v0.2.0"}
     assert "the tag shop#production#5 is lightweight" in notes[0]
@@ -152,7 +152,7 @@ def test_a_rollback_leads_only_to_what_was_there_by_the_rules(root):
     promote(root)
     assign(root, 9, "v0.1.0", lines=("Action: rollback",))
     assert stages(root) == {"production": "v0.2.0"}
-    with made.session(root) as one:
+    with projects.open_session(root) as one:
         with pytest.raises(NotFound, match="no earlier version"):
             rollback(one, "production")
         with pytest.raises(NotFound, match="has never been in production"):
@@ -163,21 +163,21 @@ def test_a_real_rollback_counts_and_the_next_number_passes_over_what_is_taken(ro
     for version in ("v0.1.0", "v0.2.0"):
         approve(root, "ann", version=version)
         promote(root, version)
-    done(root, "git", "tag", "shop#production#3", "shop@v0.1.0^{commit}")
-    with made.session(root) as one:
+    run_command(root, "git", "tag", "shop#production#3", "shop@v0.1.0^{commit}")
+    with projects.open_session(root) as one:
         made_now, _ = rollback(one, "production")
     assert made_now.tag.name == "shop#production#4"
     assert stages(root) == {"production": "v0.1.0"}
 
 
 def test_a_promotion_keeps_to_the_rule_of_its_time(root):
-    made.set_rule(root, "{}")
+    projects.set_rule(root, "{}")
     promote(root, "v0.1.0")
-    made.set_rule(root, ONE)
+    projects.set_rule(root, ONE)
     assert stages(root) == {"production": "v0.1.0"}, "promoted before the rule"
     approve(root, "ann")
     promote(root)
-    old = done(root, "git", "rev-parse", "HEAD~1").strip()
+    old = run_command(root, "git", "rev-parse", "HEAD~1").strip()
     assign(root, 8, lines=(f"Rules: {old}",))
     past = {"GIT_COMMITTER_DATE": "@1600000000 +0000"}
     assign(root, 9, **past)
@@ -192,16 +192,18 @@ SIGNED = "{after: staging, approvals: 1, approvers: [ann@example.org], signed: t
 @pytest.fixture
 def tightened(root):
     """Rules that ask for nothing, an hour later strict ones, and then v0.3.0, put into staging."""
-    made.set_rule(root, "{}")
-    lax = made.object_of(root, "HEAD")
+    projects.set_rule(root, "{}")
+    lax = projects.object_id(root, "HEAD")
     edit(root, SIGNED)
-    second = int(done(root, "git", "log", "-1", "--format=%ct").strip())
+    second = int(run_command(root, "git", "log", "-1", "--format=%ct").strip())
     later = {"GIT_COMMITTER_DATE": f"@{second + 3600} +0000"}
-    done(root, "git", "commit", "-qam", "Strict", **later)
-    done(root, "git", "push", "-q", "origin", "main")
+    run_command(root, "git", "commit", "-qam", "Strict", **later)
+    run_command(root, "git", "push", "-q", "origin", "main")
     message = ("-m", "x", "-m", "Bundle: 33")
-    done(root, "git", "tag", "-a", "shop@v0.3.0", *message, **later)
-    assign(root, 1, "v0.3.0", stage="staging", lines=(f"Rules: {made.object_of(root, 'HEAD')}",))
+    run_command(root, "git", "tag", "-a", "shop@v0.3.0", *message, **later)
+    assign(
+        root, 1, "v0.3.0", stage="staging", lines=(f"Rules: {projects.object_id(root, 'HEAD')}",)
+    )
     assert stages(root) == {"staging": "v0.3.0"}
     return root, lax, second
 
@@ -212,19 +214,19 @@ def test_older_rules_cannot_be_named(tightened, version, way):
     root, lax, second = tightened
     if version == "v0.9.0":  # on the old commit, and with a date of then
         past = {"GIT_COMMITTER_DATE": f"@{second} +0000"}
-        done(root, "git", "tag", "-a", "shop@v0.9.0", lax, "-m", "x", **past)
+        run_command(root, "git", "tag", "-a", "shop@v0.9.0", lax, "-m", "x", **past)
     assign(root, 2, version, stage="staging")
     lines, dates = (), {"GIT_COMMITTER_DATE": f"@{second + 1} +0000"}
     if way == "stated":
         lines, dates = (f"Rules: {lax}",), {}
     if way == "merged":  # rules of a branch that was merged without them: they never held
-        done(root, "git", "checkout", "-q", "-b", "aside")
-        made.set_rule(root, "{}", push=False)
-        lines, dates = (f"Rules: {made.object_of(root, 'HEAD')}",), {}
-        made.set_rule(root, SIGNED, push=False)
-        done(root, "git", "checkout", "-q", "main")
-        done(root, "git", "merge", "-q", "--no-ff", "-m", "Merge", "aside")
-        done(root, "git", "push", "-q", "origin", "main")
+        run_command(root, "git", "checkout", "-q", "-b", "aside")
+        projects.set_rule(root, "{}", push=False)
+        lines, dates = (f"Rules: {projects.object_id(root, 'HEAD')}",), {}
+        projects.set_rule(root, SIGNED, push=False)
+        run_command(root, "git", "checkout", "-q", "main")
+        run_command(root, "git", "merge", "-q", "--no-ff", "-m", "Merge", "aside")
+        run_command(root, "git", "push", "-q", "origin", "main")
     assign(root, 3, version, lines=lines, **dates)
     notes = []
     assert "production" not in stages(root, notes)
@@ -234,18 +236,18 @@ def test_older_rules_cannot_be_named(tightened, version, way):
 @pytest.mark.parametrize(("after", "counts"), [(7200, False), (60, True)])
 def test_a_version_of_an_old_commit_is_not_older_than_its_own_tag(tightened, after, counts):
     root, lax, second = tightened
-    done(root, "git", "tag", "-a", "shop@v0.9.0", lax, "-m", "x",
+    run_command(root, "git", "tag", "-a", "shop@v0.9.0", lax, "-m", "x",
          GIT_COMMITTER_DATE=f"@{second + after} +0000")  # fmt: skip
-    done(root, "git", "tag", "-d", "shop#staging#1")
+    run_command(root, "git", "tag", "-d", "shop#staging#1")
     assign(root, 1, "v0.9.0", lines=(f"Rules: {lax}",))
     assert stages(root) == ({"production": "v0.9.0"} if counts else {})
 
 
 def test_a_promotion_of_an_older_clone_counts_where_its_rule_is_the_same(root):
-    made.set_rule(root, ONE.replace("1,", "1, signed: false,"))
-    old = made.object_of(root, "HEAD")
-    done(root, "git", "commit", "-q", "--allow-empty", "-m", "Something else")
-    done(root, "git", "push", "-q", "origin", "main")
+    projects.set_rule(root, ONE.replace("1,", "1, signed: false,"))
+    old = projects.object_id(root, "HEAD")
+    run_command(root, "git", "commit", "-q", "--allow-empty", "-m", "Something else")
+    run_command(root, "git", "push", "-q", "origin", "main")
     promote(root, stage="staging")
     approve(root, "ann")
     assign(root, 2, "v0.2.0", lines=(f"Rules: {old}",))
@@ -253,10 +255,10 @@ def test_a_promotion_of_an_older_clone_counts_where_its_rule_is_the_same(root):
 
 
 def test_an_assignment_that_does_not_count_says_nothing_of_the_rules(root):
-    made.set_rule(root, "{}")
-    lax = made.object_of(root, "HEAD")
-    made.set_rule(root, ONE)
-    assign(root, 1, lines=(f"Rules: {made.object_of(root, 'HEAD')}",))
+    projects.set_rule(root, "{}")
+    lax = projects.object_id(root, "HEAD")
+    projects.set_rule(root, ONE)
+    assign(root, 1, lines=(f"Rules: {projects.object_id(root, 'HEAD')}",))
     assign(root, 2, lines=(f"Rules: {lax}",))
     assert stages(root) == {"production": "v0.1.0"}
     rules = StageRules(root, read(root, "shop"))
@@ -266,9 +268,9 @@ def test_an_assignment_that_does_not_count_says_nothing_of_the_rules(root):
 def test_many_assignments_by_ever_older_rules_are_judged_without_recursion(root):
     commits = []
     for n in range(4):
-        done(root, "git", "commit", "-q", "--allow-empty", "-m", str(n))
-        commits.append(made.object_of(root, "HEAD"))
-    done(root, "git", "push", "-q", "origin", "main")
+        run_command(root, "git", "commit", "-q", "--allow-empty", "-m", str(n))
+        commits.append(projects.object_id(root, "HEAD"))
+    run_command(root, "git", "push", "-q", "origin", "main")
     registry = read(root, "shop")
     version = registry.versions[0]
     assignments = tuple(
@@ -287,8 +289,8 @@ def test_after_asks_for_a_stage_that_was_entered_by_its_own_rule(root):
     changed = text.replace("staging: {}", f"staging: {ONE}").replace(ONE, "{after: staging}", 2)
     changed = changed.replace("staging: {after: staging}", f"staging: {ONE}")
     (root / "params.yaml").write_text(changed)
-    done(root, "git", "commit", "-qam", "Staging asks")
-    done(root, "git", "push", "-q", "origin", "main")
+    run_command(root, "git", "commit", "-qam", "Staging asks")
+    run_command(root, "git", "push", "-q", "origin", "main")
     assign(root, 1, stage="staging")
     with pytest.raises(ModelRefused, match="has not been in staging"):
         promote(root, "v0.1.0")
@@ -319,10 +321,10 @@ WHO = "Ann <ann@example.org> 1700000000 +0000"
 def test_a_tag_that_cannot_be_read_disturbs_nothing(root, name, who, message, said):
     who = who.encode() if isinstance(who, str) else who
     message = message.encode() if isinstance(message, str) else message
-    commit = made.object_of(root, "HEAD").encode()
+    commit = projects.object_id(root, "HEAD").encode()
     tagger = b"tagger " + who + b"\n" if who else b""
     head = b"object " + commit + b"\ntype commit\ntag " + name.encode() + b"\n"
-    made.tag_by_hand(root, name, head + tagger + b"\n" + message + b"\n")
+    projects.create_raw_tag(root, name, head + tagger + b"\n" + message + b"\n")
     refused_with(root, name, said)
 
 
@@ -332,7 +334,7 @@ def refused_with(root, name, said):
     assert [v.number for v in found.versions] == ["v0.1.0", "v0.2.0"]
     note = next(n for n in found.notes if name in n)
     assert said in note
-    made.set_rule(root, "{}")
+    projects.set_rule(root, "{}")
     promote(root, "v0.1.0")
     assert stages(root) == {"production": "v0.1.0"}
     assert found.next_number("minor") == ("v0.4.0" if name == "shop@v0.3.0" else "v0.3.0")
@@ -359,46 +361,48 @@ def refused_with(root, name, said):
     ],
 )
 def test_a_tag_that_is_no_versions_disturbs_nothing(root, name, target, said):
-    commit = made.object_of(root, "HEAD")
+    commit = projects.object_id(root, "HEAD")
     if target in {"blob", "tree"}:
         place = {"blob": "HEAD:params.yaml", "tree": "HEAD^{tree}"}[target]
-        done(root, "git", "tag", name, made.object_of(root, place))
+        run_command(root, "git", "tag", name, projects.object_id(root, place))
     elif target == "nested":
-        done(root, "git", "tag", "-a", name, "shop@v0.1.0", "-m", "Bundle: 0")
+        run_command(root, "git", "tag", "-a", name, "shop@v0.1.0", "-m", "Bundle: 0")
     elif target == "other name":
-        done(root, "git", "update-ref", f"refs/tags/{name}", made.object_of(root, "shop@v0.1.0"))
+        run_command(
+            root, "git", "update-ref", f"refs/tags/{name}", projects.object_id(root, "shop@v0.1.0")
+        )
     elif target in {"lying", "missing"}:
-        object_id = made.object_of(root, "HEAD:params.yaml") if target == "lying" else "1" * 40
+        object_id = projects.object_id(root, "HEAD:params.yaml") if target == "lying" else "1" * 40
         text = HEAD.format(commit=object_id, name=name, who=WHO, message="x")
-        made.tag_by_hand(root, name, text.encode())
+        projects.create_raw_tag(root, name, text.encode())
     elif target == "another commit":
-        done(root, "git", "tag", "-a", name, commit, "-m", "x")
+        run_command(root, "git", "tag", "-a", name, commit, "-m", "x")
     else:
-        done(root, "git", "tag", name, "shop@v0.1.0^{commit}")
+        run_command(root, "git", "tag", name, "shop@v0.1.0^{commit}")
     found = read(root, "shop")
     assert [v.number for v in found.versions] == ["v0.1.0", "v0.2.0"]
     notes = [n for n in found.notes if name in n]
     assert any(part in notes[0] for part in said.split("|")), notes
-    made.set_rule(root, "{}")
+    projects.set_rule(root, "{}")
     promote(root, "v0.1.0")
     assert stages(root) == {"production": "v0.1.0"}
 
 
 def test_another_version_on_the_commit_of_production_does_not_move_it(root):
-    made.set_rule(root, "{}")
+    projects.set_rule(root, "{}")
     promote(root, "v0.1.0")
-    commit = made.object_of(root, "shop@v0.1.0^{commit}")
-    done(root, "git", "tag", "-a", "shop@v0.1.1", "-m", "Bundle: 00", commit)
+    commit = projects.object_id(root, "shop@v0.1.0^{commit}")
+    run_command(root, "git", "tag", "-a", "shop@v0.1.1", "-m", "Bundle: 00", commit)
     notes = []
     assert stages(root, notes) == {"production": "v0.1.0"}
     assert any("shop@v0.1.0, shop@v0.1.1 are on one commit" in n for n in notes)
 
 
 def test_an_assignment_belongs_to_the_version_that_it_names(root):
-    made.set_rule(root, "{}")
-    commit = made.object_of(root, "shop@v0.1.0^{commit}")
-    done(root, "git", "tag", "-a", "shop#production#1", commit, "-m", "x\n\nVersion: v0.2.0")
-    done(root, "git", "tag", "-a", "shop#production#2", commit, "-m", "x\n\nVersion: v9.9.9")
+    projects.set_rule(root, "{}")
+    commit = projects.object_id(root, "shop@v0.1.0^{commit}")
+    run_command(root, "git", "tag", "-a", "shop#production#1", commit, "-m", "x\n\nVersion: v0.2.0")
+    run_command(root, "git", "tag", "-a", "shop#production#2", commit, "-m", "x\n\nVersion: v9.9.9")
     notes = []
     assert stages(root, notes) == {}
     assert any("names version v0.2.0, but points at another commit" in n for n in notes)
@@ -406,18 +410,18 @@ def test_an_assignment_belongs_to_the_version_that_it_names(root):
 
 
 def test_gtos_own_assignment_is_taken_where_its_commit_has_one_version(root):
-    made.set_rule(root, "{}")
-    done(root, "gto", "assign", "shop", "--version", "v0.1.0", "--stage", "production")
+    projects.set_rule(root, "{}")
+    run_command(root, "gto", "assign", "shop", "--version", "v0.1.0", "--stage", "production")
     assert stages(root) == {"production": "v0.1.0"}
-    commit = made.object_of(root, "shop@v0.1.0^{commit}")
-    done(root, "git", "tag", "-a", "shop@v0.1.1", "-m", "x", commit)
+    commit = projects.object_id(root, "shop@v0.1.0^{commit}")
+    run_command(root, "git", "tag", "-a", "shop@v0.1.1", "-m", "x", commit)
     notes = []
     assert stages(root, notes) == {}
     assert any("doesn't name its version, and its commit has v0.1.0, v0.1.1" in n for n in notes)
 
 
 def test_a_far_date_of_an_assignment_is_not_passed_on(root):
-    made.set_rule(root, "{}")
+    projects.set_rule(root, "{}")
     late = {"GIT_COMMITTER_DATE": "@200000000000 +0000"}
     assign(root, 1, **late)
     promote(root)
@@ -425,7 +429,7 @@ def test_a_far_date_of_an_assignment_is_not_passed_on(root):
 
 
 def test_the_highest_number_is_a_sentence(root):
-    made.set_rule(root, "{}")
+    projects.set_rule(root, "{}")
     assign(root, 10**18 - 1)
     with pytest.raises(NotProject, match="the highest number that an assignment may have"):
         promote(root)
@@ -433,7 +437,7 @@ def test_the_highest_number_is_a_sentence(root):
 
 def test_many_odd_tags_give_a_few_notes(root):
     for n in range(12):
-        done(root, "git", "tag", f"shop@odd{n}", "HEAD")
+        run_command(root, "git", "tag", f"shop@odd{n}", "HEAD")
     notes = []
     stages(root, notes)
     assert len(notes) == 6

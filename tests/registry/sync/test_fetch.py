@@ -1,4 +1,4 @@
-"""A service's look at the Git remote: again and again, whatever the network does."""
+"""Repeated fetches of a service from the Git remote, also with network errors."""
 
 import subprocess
 import threading

@@ -1,11 +1,11 @@
-"""Own edits and commits on top of what a faster colleague registered, by one command."""
+"""`mlops pull --rebase`: edits and commits on top of a colleague's version."""
 
 import json
 import shutil
 from pathlib import Path
 
 import pytest
-from small_projects import clone, done, mlops, project, seeded
+from small_projects import change_seed, clone_project, create_project, mlops, run_command
 
 from mlops_cli.errors import NotProject
 from mlops_cli.layout import Layout
@@ -24,13 +24,13 @@ DROPPED = ("dvc.lock", "models/registration.json")
 @pytest.fixture(scope="module")
 def race(tmp_path_factory):
     """Bo has run a pipeline of his own settings; Ann has registered v0.2.0 meanwhile."""
-    root = project(tmp_path_factory.mktemp("race") / "shop")
-    done(root, "mlops", "register")
-    bo = clone(root, root.with_name("bo"), "bo")
-    done(bo, "dvc", "checkout", "--quiet")
+    root = create_project(tmp_path_factory.mktemp("race") / "shop")
+    run_command(root, "mlops", "register")
+    bo = clone_project(root, root.with_name("bo"), "bo")
+    run_command(bo, "dvc", "checkout", "--quiet")
     limited(bo)
-    done(bo, "mlops", "run")
-    done(seeded(root, 2), "mlops", "register")
+    run_command(bo, "mlops", "run")
+    run_command(change_seed(root, 2), "mlops", "register")
     return bo
 
 
@@ -38,7 +38,7 @@ def race(tmp_path_factory):
 def bo(race, tmp_path):
     shutil.copytree(race, tmp_path / "bo", symlinks=True)
     remote = tmp_path / "shop.git"
-    done(
+    run_command(
         tmp_path,
         "git",
         "clone",
@@ -47,7 +47,7 @@ def bo(race, tmp_path):
         str(race.with_name("shop.git")),
         str(remote),
     )
-    done(tmp_path / "bo", "git", "remote", "set-url", "origin", str(remote))
+    run_command(tmp_path / "bo", "git", "remote", "set-url", "origin", str(remote))
     return tmp_path / "bo"
 
 
@@ -63,16 +63,21 @@ def settings(root):
 
 
 def status(root):
-    return done(root, "git", "status", "--porcelain").splitlines()
+    return run_command(root, "git", "status", "--porcelain").splitlines()
 
 
 def head(root, revision="HEAD"):
-    return done(root, "git", "rev-parse", revision).strip()
+    return run_command(root, "git", "rev-parse", revision).strip()
 
 
 def here(root):
     """HEAD, what is staged, and what isn't."""
-    return head(root), status(root), done(root, "git", "diff", "HEAD"), done(root, "git", "diff")
+    return (
+        head(root),
+        status(root),
+        run_command(root, "git", "diff", "HEAD"),
+        run_command(root, "git", "diff"),
+    )
 
 
 def refused(root, *patterns, prefer=None):
@@ -95,12 +100,12 @@ def test_a_lost_race_is_repaired_by_one_command_and_registered(bo):
     assert status(bo) == [" M params.yaml"]
     assert settings(bo) == (2, 50)
     assert head(bo) == head(bo, "origin/main")
-    done(seeded(bo, 5), "mlops", "register")
-    assert "shop@v0.3.0" in done(bo, "git", "ls-remote", "--tags", "origin")
+    run_command(change_seed(bo, 5), "mlops", "register")
+    assert "shop@v0.3.0" in run_command(bo, "git", "ls-remote", "--tags", "origin")
 
 
 def test_registering_asks_the_remote_before_the_pipeline_runs(bo):
-    seeded(bo, 7)
+    change_seed(bo, 7)
     before = here(bo)
     result = mlops(bo, "register")
     assert result.returncode == 8
@@ -111,12 +116,12 @@ def test_registering_asks_the_remote_before_the_pipeline_runs(bo):
 
 
 def test_a_branch_of_commits_without_versions_names_their_author(bo):
-    other = clone(bo.with_name("shop"), bo.with_name("cy"), "cy")
-    done(other, "git", "commit", "--quiet", "--allow-empty", "--message", "A note")
-    done(other, "git", "push", "--quiet")
-    done(bo, "git", "stash", "--quiet")
+    other = clone_project(bo.with_name("shop"), bo.with_name("cy"), "cy")
+    run_command(other, "git", "commit", "--quiet", "--allow-empty", "--message", "A note")
+    run_command(other, "git", "push", "--quiet")
+    run_command(bo, "git", "stash", "--quiet")
     pull(bo, "shop")
-    done(bo, "git", "reset", "--quiet", "--hard", "HEAD~1")
+    run_command(bo, "git", "reset", "--quiet", "--hard", "HEAD~1")
     layout = Layout(bo)
     with (
         Session.open(load(layout.params), layout) as session,
@@ -126,16 +131,16 @@ def test_a_branch_of_commits_without_versions_names_their_author(bo):
 
 
 def test_own_commits_come_on_top_without_what_the_pipeline_made(bo):
-    done(bo, "git", "commit", "--quiet", "--all", "--message", "A limit\n\nAnd why.")
+    run_command(bo, "git", "commit", "--quiet", "--all", "--message", "A limit\n\nAnd why.")
     (bo / "notes.md").write_text("mine\n")
-    done(bo, "git", "add", "notes.md")
+    run_command(bo, "git", "add", "notes.md")
     with pytest.raises(NotProject, match="have diverged") as caught:
         pull(bo, "shop")
     assert "mlops pull --rebase" in caught.value.hint
     moved = pull_rebased(bo, "shop")
     assert (moved.commits, moved.kept, moved.dropped) == (1, ("notes.md",), ())
     assert head(bo, "HEAD~1") == head(bo, "origin/main")
-    assert done(bo, "git", "show", "--name-only", "--format=%an %B").split() == [
+    assert run_command(bo, "git", "show", "--name-only", "--format=%an %B").split() == [
         *["Bo", "A", "limit", "And", "why."],
         "params.yaml",
     ]
@@ -144,8 +149,8 @@ def test_own_commits_come_on_top_without_what_the_pipeline_made(bo):
 
 
 def test_a_commit_of_results_alone_leaves_nothing_to_put_on_top(bo):
-    done(bo, "git", "checkout", "--quiet", "params.yaml")
-    done(bo, "git", "commit", "--quiet", "--all", "--message", "Results")
+    run_command(bo, "git", "checkout", "--quiet", "params.yaml")
+    run_command(bo, "git", "commit", "--quiet", "--all", "--message", "Results")
     moved = pull_rebased(bo, "shop")
     assert moved.commits == 0
     assert head(bo) == head(bo, "origin/main")
@@ -153,26 +158,26 @@ def test_a_commit_of_results_alone_leaves_nothing_to_put_on_top(bo):
 
 
 def test_what_is_staged_stays_staged(bo):
-    done(bo, "git", "add", "params.yaml", "dvc.lock")
+    run_command(bo, "git", "add", "params.yaml", "dvc.lock")
     text = (bo / "params.yaml").read_text()
     (bo / "params.yaml").write_text(f"{text}# later\n")
     (bo / "make.py").chmod(0o755)
     (bo / "new.py").write_text("x = 1\n")
-    done(bo, "git", "add", "new.py")
+    run_command(bo, "git", "add", "new.py")
     (bo / "scratch.txt").write_text("untracked\n")
     moved = pull_rebased(bo, "shop")
     assert moved.dropped == DROPPED
     assert status(bo) == [" M make.py", "A  new.py", "MM params.yaml", "?? scratch.txt"]
-    assert "# later" not in done(bo, "git", "show", ":params.yaml")
+    assert "# later" not in run_command(bo, "git", "show", ":params.yaml")
     assert settings(bo) == (2, 50)
     assert (bo / "params.yaml").read_text().endswith("# later\n")
 
 
 def test_the_same_lines_changed_on_both_sides_are_refused_with_keys_and_values(bo):
-    seeded(bo, 3)
+    change_seed(bo, 3)
     said = "params.yaml was changed in the same place here and in origin/main"
     refused(bo, said, "(project.seed: 3 here, 2 there)", "--prefer mine")
-    done(bo, "git", "commit", "--quiet", "--all", "--message", "Seed")
+    run_command(bo, "git", "commit", "--quiet", "--all", "--message", "Seed")
     refused(bo, said)
     moved = pull_rebased(bo, "shop", prefer="mine")
     assert settings(bo) == (3, 50)
@@ -180,31 +185,31 @@ def test_the_same_lines_changed_on_both_sides_are_refused_with_keys_and_values(b
 
 
 def test_their_lines_are_taken_where_that_is_asked_for_and_mine_stay_at_hand(bo):
-    seeded(bo, 3)
+    change_seed(bo, 3)
     pull_rebased(bo, "shop", prefer="theirs")
     assert settings(bo) == (2, 50)
-    done(bo, "git", "checkout", "--quiet", ".")
-    done(bo, "git", "checkout", "--quiet", switch.BEFORE_PULL_REF, "--", "params.yaml")
+    run_command(bo, "git", "checkout", "--quiet", ".")
+    run_command(bo, "git", "checkout", "--quiet", switch.BEFORE_PULL_REF, "--", "params.yaml")
     assert settings(bo) == (3, 50)
 
 
 @pytest.mark.parametrize("how", ["edited", "deleted"])
 def test_a_file_that_one_side_removed_and_the_other_changed_is_refused(bo, how):
-    other = clone(bo.with_name("shop"), bo.with_name("cy"), "cy")
+    other = clone_project(bo.with_name("shop"), bo.with_name("cy"), "cy")
     mine, theirs = (bo, other) if how == "edited" else (other, bo)
     (mine / "make.py").write_text((mine / "make.py").read_text() + "# more\n")
     (theirs / "make.py").unlink()
-    done(other, "git", "commit", "--quiet", "--all", "--message", "make.py")
-    done(other, "git", "push", "--quiet")
+    run_command(other, "git", "commit", "--quiet", "--all", "--message", "make.py")
+    run_command(other, "git", "push", "--quiet")
     refused(bo, "make.py was changed in the same place")
 
 
 def test_files_that_only_you_have_are_not_overwritten(bo):
-    other = clone(bo.with_name("shop"), bo.with_name("cy"), "cy")
+    other = clone_project(bo.with_name("shop"), bo.with_name("cy"), "cy")
     (other / "notes.md").write_text("theirs\n")
-    done(other, "git", "add", "notes.md")
-    done(other, "git", "commit", "--quiet", "--message", "Notes")
-    done(other, "git", "push", "--quiet")
+    run_command(other, "git", "add", "notes.md")
+    run_command(other, "git", "commit", "--quiet", "--message", "Notes")
+    run_command(other, "git", "push", "--quiet")
     (bo / "notes.md").write_text("mine\n")
     refused(bo, "only you have: notes.md")
     assert (bo / "notes.md").read_text() == "mine\n"
@@ -214,7 +219,9 @@ def test_files_that_only_you_have_are_not_overwritten(bo):
 
 
 def test_outputs_are_only_yours_where_neither_dvc_lock_nor_the_cache_has_them(bo):
-    done(bo, "git", "checkout", "--quiet", ".")  # the outputs are of the run, dvc.lock is not
+    run_command(
+        bo, "git", "checkout", "--quiet", "."
+    )  # the outputs are of the run, dvc.lock is not
     pull(bo, "shop")
     assert status(bo) == []
     bundle = bo / "models" / "model" / "bundle.json"
@@ -227,11 +234,13 @@ def test_outputs_are_only_yours_where_neither_dvc_lock_nor_the_cache_has_them(bo
 
 
 def test_merges_among_the_own_commits_are_left_to_git(bo):
-    done(bo, "git", "stash", "--quiet")
+    run_command(bo, "git", "stash", "--quiet")
     for branch in ("side", "main"):
-        done(bo, "git", "switch", "--quiet", *(["--create"] if branch == "side" else []), branch)
-        done(bo, "git", "commit", "--quiet", "--allow-empty", "--message", branch)
-    done(bo, "git", "merge", "--quiet", "--no-edit", "side")
+        run_command(
+            bo, "git", "switch", "--quiet", *(["--create"] if branch == "side" else []), branch
+        )
+        run_command(bo, "git", "commit", "--quiet", "--allow-empty", "--message", branch)
+    run_command(bo, "git", "merge", "--quiet", "--no-edit", "side")
     refused(bo, "is a merge of others", "git merge")
 
 
@@ -242,7 +251,7 @@ class Killed(BaseException):
 @pytest.mark.parametrize("point", ["files", "read-tree", "update-ref", "checkout"])
 def test_a_killed_call_is_completed_by_the_next_one(bo, monkeypatch, point):
     (bo / "code.py").write_text("x = 1\n")
-    done(bo, "git", "add", "code.py")
+    run_command(bo, "git", "add", "code.py")
     killed_at(monkeypatch, point)
     with pytest.raises(Killed):
         pull_rebased(bo, "shop")
@@ -297,19 +306,26 @@ def test_edits_after_a_kill_are_not_overwritten(bo, monkeypatch):
     text = (bo / "params.yaml").read_text()
     (bo / "params.yaml").write_text(text + "# after\n")
     refused(bo, "only you have: params.yaml")
-    done(bo, "git", "stash", "--quiet")
+    run_command(bo, "git", "stash", "--quiet")
     pull_rebased(bo, "shop")
     assert settings(bo) == (2, 50)
 
 
 def test_a_file_of_yours_in_the_place_of_an_output_puts_everything_back(bo):
-    other = clone(bo.with_name("shop"), bo.with_name("cy"), "cy")
+    other = clone_project(bo.with_name("shop"), bo.with_name("cy"), "cy")
     (other / "table.csv").write_text("a,b\n1,2\n")
-    done(other, "dvc", "config", "--local", "cache.dir", done(bo, "dvc", "cache", "dir").strip())
-    done(other, "dvc", "add", "--quiet", "table.csv")
-    done(other, "git", "add", "--all")
-    done(other, "git", "commit", "--quiet", "--message", "A table")
-    done(other, "git", "push", "--quiet")
+    run_command(
+        other,
+        "dvc",
+        "config",
+        "--local",
+        "cache.dir",
+        run_command(bo, "dvc", "cache", "dir").strip(),
+    )
+    run_command(other, "dvc", "add", "--quiet", "table.csv")
+    run_command(other, "git", "add", "--all")
+    run_command(other, "git", "commit", "--quiet", "--message", "A table")
+    run_command(other, "git", "push", "--quiet")
     (bo / "table.csv").write_text("mine\n")
     refused(bo, "table.csv", "Move them elsewhere")
     assert (bo / "table.csv").read_text() == "mine\n"

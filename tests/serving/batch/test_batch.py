@@ -1,4 +1,4 @@
-"""`mlops predict`: whole files get what the pipeline gives, in pieces or not, killed or not."""
+"""`mlops predict`: files get the pipeline's predictions, in slices and after a kill."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import delivered_projects as delivered
 import polars as pl
 import pytest
-from served_models import INGEST, RULES, START, TARGETS, Made, make, orders
+import registry_projects as projects
+from model_services import INGEST, RULES, START, TARGETS, ServedModel, fit_model, make_orders
 
 from mlops_cli import params as parameters
 from mlops_cli.cli.app import main
@@ -34,26 +34,26 @@ MLOPS = str(Path(sys.executable).with_name("mlops"))
 RAW = ["order", "at", "shop", "width", "height", "kind"]
 
 
-def project(made: Made, root: Path) -> Path:
+def project(served_model: ServedModel, root: Path) -> Path:
     """A project around a bundle, and its orders as files."""
-    shutil.copytree(made.layout.root, root)
+    shutil.copytree(served_model.layout.root, root)
     params = {
         "project": {"name": "shop"},
-        "task": {"type": made.task},
+        "task": {"type": served_model.task},
         "ingest": INGEST,
-        "featurize": {**RULES, "target": TARGETS[made.task]},
+        "featurize": {**RULES, "target": TARGETS[served_model.task]},
         "register": {"name": "shop"},
     }
     (root / "params.yaml").write_text(json.dumps(params))
-    rows = orders().select(RAW)
+    rows = make_orders().select(RAW)
     rows.write_parquet(root / "orders.parquet")
     text = rows.write_csv(root / "orders.csv")
     with gzip.open(root / "orders.csv.gz", "wt") as file:
         file.write((root / "orders.csv").read_text() if text is None else text)
     for number, (first, last) in enumerate(((0, 150), (150, 151), (151, 400))):
         rows[first:last].write_ndjson(root / f"part{number}.jsonl")
-    made.features.write_parquet(root / "features.parquet")
-    made.features.write_csv(root / "features.csv")
+    served_model.features.write_parquet(root / "features.parquet")
+    served_model.features.write_csv(root / "features.csv")
     return root
 
 
@@ -64,8 +64,8 @@ def scored(root: Path, file: str, out: str, **options: Any) -> Any:
     return predict(parameters.load(layout.params), layout, batch, Silent())
 
 
-def outputs(made: Made, table: pl.DataFrame) -> list[Any]:
-    if made.task == "regression":
+def outputs(served_model: ServedModel, table: pl.DataFrame) -> list[Any]:
+    if served_model.task == "regression":
         return table["prediction"].to_list()
     return [list(row) for row in table.select(pl.col("^probability_.*$")).iter_rows()]
 
@@ -75,7 +75,7 @@ def rejected(path: Path) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def root(binary: Made, tmp_path: Path) -> Path:
+def root(binary: ServedModel, tmp_path: Path) -> Path:
     """A project of a binary model, which a test may break."""
     return project(binary, tmp_path / "p")
 
@@ -107,39 +107,43 @@ def said(root: Path, monkeypatch, capsys):
     ids=str,
 )
 def test_a_file_gets_to_the_bit_what_the_pipeline_gives(
-    made: Made, tmp_path: Path, file: str, options: dict[str, Any]
+    served_model: ServedModel, tmp_path: Path, file: str, options: dict[str, Any]
 ) -> None:
-    root = project(made, tmp_path / "p")
+    root = project(served_model, tmp_path / "p")
     done = scored(root, file, "out.parquet", **options)
     assert (done.rows, done.rejected, done.rejects) == (400, 0, None)
     table = pl.read_parquet(root / "out.parquet")
     assert table["row"].to_list() == list(range(400))
-    assert outputs(made, table) == made.expected.tolist()
+    assert outputs(served_model, table) == served_model.expected.tolist()
     assert set(table["version"]) == {"workspace"}
-    if made.task == "binary":
-        assert table["decision"].to_list() == [bool(p[1] >= 0.4) for p in made.expected]
-        assert table["prediction"].to_list() == [bool(p[1] > p[0]) for p in made.expected]
+    if served_model.task == "binary":
+        assert table["decision"].to_list() == [bool(p[1] >= 0.4) for p in served_model.expected]
+        assert table["prediction"].to_list() == [bool(p[1] > p[0]) for p in served_model.expected]
     assert not list(root.glob(".out*"))
 
 
 @pytest.mark.parametrize(
     ("out", "read"), [("o.csv", pl.read_csv), ("o.jsonl", pl.read_ndjson)], ids=["csv", "jsonl"]
 )
-def test_outputs_are_written_in_each_format(root: Path, binary: Made, out: str, read) -> None:
+def test_outputs_are_written_in_each_format(
+    root: Path, binary: ServedModel, out: str, read
+) -> None:
     scored(root, "orders.csv", out, keep_columns=("order", "width"))
     table = read(root / out)
-    assert table["order"].to_list() == orders()["order"].to_list()
-    assert table["width"].to_list() == orders()["width"].to_list()
+    assert table["order"].to_list() == make_orders()["order"].to_list()
+    assert table["width"].to_list() == make_orders()["width"].to_list()
     assert outputs(binary, table) == binary.expected.tolist()
 
 
-def test_without_the_validated_tables_the_online_store_answers(root: Path, binary: Made) -> None:
+def test_without_the_validated_tables_the_online_store_answers(
+    root: Path, binary: ServedModel
+) -> None:
     shutil.rmtree(root / "data" / "validated")
     scored(root, "orders.parquet", "out.parquet", slice_rows=150)
     assert outputs(binary, pl.read_parquet(root / "out.parquet")) == binary.expected.tolist()
 
 
-def test_rows_before_the_online_store_begins_are_set_aside(root: Path, binary: Made) -> None:
+def test_rows_before_the_online_store_begins_are_set_aside(root: Path, binary: ServedModel) -> None:
     layout = Layout(root)
     program = FeatureProgram.from_json(read_json(layout.model / "program.json"))
     store = open_store(None, layout.online)
@@ -147,7 +151,7 @@ def test_rows_before_the_online_store_begins_are_set_aside(root: Path, binary: M
     store.close()
     shutil.rmtree(root / "data" / "validated")
     done = scored(root, "orders.parquet", "out.parquet")
-    moments = orders()["at"].to_list()
+    moments = make_orders()["at"].to_list()
     young = [i for i, at in enumerate(moments) if (at - START).days >= 5]
     assert done.rows == len(young) < 400
     assert done.rejected == 400 - len(young)
@@ -220,7 +224,7 @@ def test_fail_on_bad_writes_nothing(root: Path, said) -> None:
 
 
 def test_one_bad_value_does_not_make_the_others_slow(root: Path) -> None:
-    rows = orders().select(RAW).with_columns(pl.all().cast(pl.String))
+    rows = make_orders().select(RAW).with_columns(pl.all().cast(pl.String))
     many = pl.concat([rows] * 250)
     many[77_777, "width"] = "wide"
     many.write_csv(root / "many.csv")
@@ -293,12 +297,12 @@ def test_another_job_starts_over(root: Path, tmp_path: Path, changed: str) -> No
         (root / "part0.jsonl").write_text(text.replace('"s1"', '"s2"'))
     elif changed == "model":
         shutil.rmtree(root / "models" / "model")
-        other = make(tmp_path / "other", "binary", rounds=5)
+        other = fit_model(tmp_path / "other", "binary", rounds=5)
         shutil.copytree(other.folder, root / "models" / "model")
     elif changed == "option":
         options = {"keep_columns": ("order",)}
     elif changed == "tables":
-        parquet.write(orders(300), root / "data" / "validated" / "orders.parquet")
+        parquet.write(make_orders(300), root / "data" / "validated" / "orders.parquet")
     else:
         options = {"force": True}
     run = begun(root, 99, **options)
@@ -307,7 +311,7 @@ def test_another_job_starts_over(root: Path, tmp_path: Path, changed: str) -> No
 
 
 def test_kill_minus_nine_loses_nothing_and_changes_nothing(root: Path) -> None:
-    rows = orders().select(RAW)
+    rows = make_orders().select(RAW)
     bad = rows.with_columns(pl.all().cast(pl.String))
     bad[7, "width"] = "wide"
     pl.concat([bad] * 40).write_csv(root / "long.csv")
@@ -380,12 +384,12 @@ stages:
 
 
 def test_the_version_in_production_predicts_and_a_changed_object_of_it_is_refused(
-    root: Path, binary: Made, said, capsys
+    root: Path, binary: ServedModel, said, capsys
 ) -> None:
-    delivered.run(root, "git", "init", "-q", "-b", "main")
-    delivered.run(root, "git", "config", "user.name", "Ann")
-    delivered.run(root, "git", "config", "user.email", "ann@example.org")
-    delivered.run(root, *delivered.DVC, "init", "-q")
+    projects.run(root, "git", "init", "-q", "-b", "main")
+    projects.run(root, "git", "config", "user.name", "Ann")
+    projects.run(root, "git", "config", "user.email", "ann@example.org")
+    projects.run(root, *projects.DVC, "init", "-q")
     params = (root / "params.yaml").read_text()
     (root / "params.yaml").write_text(params.replace('{"name": "shop"}}', '{"name": "toy"}}'))
     (root / "models" / "model").rename(root / "fixed")
@@ -397,12 +401,12 @@ def test_the_version_in_production_predicts_and_a_changed_object_of_it_is_refuse
     )
     (root / "dvc.yaml").write_text(PIPELINE)
     (root / ".gitignore").write_text(".mlops/\n")
-    delivered.run(root, *delivered.DVC, "repro", "-q")
-    delivered.commit(root, "First")
-    delivered.tag(root, "v0.1.0")
+    projects.run(root, *projects.DVC, "repro", "-q")
+    projects.commit(root, "First")
+    projects.tag_version(root, "v0.1.0")
     assert main(["predict", "orders.csv", "-o", "out.csv"]) == 7
     assert "production" in capsys.readouterr().err
-    delivered.run(root, "git", "tag", "-am", "Promote", "toy#production#1", "toy@v0.1.0^{}")
+    projects.run(root, "git", "tag", "-am", "Promote", "toy#production#1", "toy@v0.1.0^{}")
     assert main(["predict", "orders.csv", "-o", "out.csv"]) == 0
     assert "400 rows predicted by toy@v0.1.0" in capsys.readouterr().out
     table = pl.read_csv(root / "out.csv")
@@ -413,7 +417,7 @@ def test_the_version_in_production_predicts_and_a_changed_object_of_it_is_refuse
     assert len(objects) > 9
     for path in objects:
         sound = path.read_bytes()
-        delivered.flip(path)
+        projects.change_byte(path)
         code = main(["predict", "orders.csv", "-o", "out.csv"])
         assert code in {4, 7}, capsys.readouterr()
         path.write_bytes(sound)
@@ -470,7 +474,7 @@ def test_bad_input_is_told_in_a_sentence(
     (root / "kind.jsonl").write_bytes((root / "orders.csv").read_bytes())
     (root / "cut.parquet").write_bytes((root / "orders.parquet").read_bytes()[:-9])
     (root / "empty.csv").touch()
-    rows = orders(3).select(RAW)
+    rows = make_orders(3).select(RAW)
     rows.rename({"shop": "shops"}).write_csv(root / "renamed.csv")
     rows.rename({"order": "row"}).write_csv(root / "named.csv")
     before = sorted(root.iterdir())
@@ -486,7 +490,7 @@ def test_memory_does_not_grow_with_the_rows(root: Path) -> None:
         "assert main(sys.argv[1:]) == 0; "
         "print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )
-    one = pl.concat([orders().select(RAW)] * 100)
+    one = pl.concat([make_orders().select(RAW)] * 100)
     peaks = []
     for times in (1, 10):
         pl.concat([one] * times).write_parquet(root / "many.parquet", row_group_size=10**7)
@@ -503,7 +507,7 @@ def test_memory_does_not_grow_with_the_rows(root: Path) -> None:
 
 def test_a_row_that_a_feature_cannot_take_is_set_aside_alone(tmp_path: Path) -> None:
     cast = {"weighed": 'CAST(SUBSTR("weight", 2) AS DOUBLE)'}
-    made = make(tmp_path / "made", "binary", texts={"weight": "x1.5"}, computed=cast)
+    made = fit_model(tmp_path / "made", "binary", texts={"weight": "x1.5"}, computed=cast)
     root = project(made, tmp_path / "project")
     table = pl.read_csv(root / "orders.csv", infer_schema=False).with_columns(weight=pl.lit("x1.5"))
     table.write_csv(root / "orders.csv")

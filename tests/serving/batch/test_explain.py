@@ -1,11 +1,11 @@
-"""Explanations of rows: additive, of the row that was asked for, or a clear sentence."""
+"""Explanations of rows: additive values, or a clear error message."""
 
 import json
 import math
 
 import polars as pl
 import pytest
-from trained_projects import frame, params, trained
+from trained_projects import make_params, make_table, train_project
 
 from mlops_cli.errors import DataRefused, NotFound, Usage
 from mlops_cli.layout import ROW
@@ -16,16 +16,16 @@ from mlops_cli.serving.batch import explain
 
 @pytest.fixture(scope="module", params=["binary", "multiclass", "regression"])
 def project(request, tmp_path_factory):
-    layout = trained(tmp_path_factory.mktemp(request.param), request.param, rounds=5)
+    layout = train_project(tmp_path_factory.mktemp(request.param), request.param, rounds=5)
     bundles.extend(layout.fitted, layout.model, {})
     return request.param, layout
 
 
 def test_a_row_of_a_split_is_explained_up_to_its_score(project):
     task, layout = project
-    table = frame(task)
+    table = make_table(task)
     wanted = int(table[ROW][-1])
-    found = explain.explain_row(params(task), layout, "workspace", wanted, Silent())
+    found = explain.explain_row(make_params(task), layout, "workspace", wanted, Silent())
     (one,) = found.rows
     bundle = bundles.load(layout.model)
     output = bundle.predict(table[-1:])[0]
@@ -49,18 +49,20 @@ def test_a_row_of_a_split_is_explained_up_to_its_score(project):
 def test_a_row_that_is_in_no_split_is_not_found(project):
     task, layout = project
     with pytest.raises(NotFound, match="row 99999"):
-        explain.explain_row(params(task), layout, "workspace", 99_999, Silent())
+        explain.explain_row(make_params(task), layout, "workspace", 99_999, Silent())
 
 
 def test_rows_of_a_file_are_explained_alike(project, tmp_path):
     task, layout = project
-    table = frame(task)[-3:]
+    table = make_table(task)[-3:]
     path = tmp_path / "rows.jsonl"
     table.select([f"x{i}" for i in range(6)] + ["kind"]).write_ndjson(path)
-    found = explain.explain_file(params(task), layout, "workspace", path, Silent(), features=True)
+    found = explain.explain_file(
+        make_params(task), layout, "workspace", path, Silent(), features=True
+    )
     for number, one in enumerate(found.rows):
         row = int(table[ROW][number])
-        same = explain.explain_row(params(task), layout, "workspace", row, Silent()).rows[0]
+        same = explain.explain_row(make_params(task), layout, "workspace", row, Silent()).rows[0]
         assert (one.row, one.raw) == (number, pytest.approx(same.raw))
         assert one.contributions == same.contributions
 
@@ -79,13 +81,13 @@ def test_files_that_cannot_be_explained_are_refused(project, tmp_path, rows, kin
     others = {f"x{i}": 0.0 for i in range(1, 6)} | {"kind": "a"}
     path.write_text("\n".join(json.dumps(others | row) for row in rows))
     with pytest.raises(kind, match=said):
-        explain.explain_file(params(task), layout, "workspace", path, Silent(), features=True)
+        explain.explain_file(make_params(task), layout, "workspace", path, Silent(), features=True)
 
 
 def test_an_empty_file_is_refused(project, tmp_path):
     task, layout = project
     path = tmp_path / "rows.parquet"
-    frame(task)[:0].write_parquet(path)
+    make_table(task)[:0].write_parquet(path)
     with pytest.raises(DataRefused):
-        explain.explain_file(params(task), layout, "workspace", path, Silent(), features=True)
+        explain.explain_file(make_params(task), layout, "workspace", path, Silent(), features=True)
     assert pl.read_parquet(path).is_empty()

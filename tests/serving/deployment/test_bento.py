@@ -1,4 +1,4 @@
-"""The Bento: built once, run by BentoML and by its image's start command, with the same answers."""
+"""The Bento: built once, and run by BentoML and by its image with the same responses."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from packed_models import BIN, MLOPS, Packed, mlops, outside, pack
-from served_models import Made, Running, make, running
+from bento_projects import BIN, MLOPS, BentoProject, build_bento, clean_environment, mlops
+from model_services import RunningService, ServedModel, fit_model, run_service
 
 from mlops_cli.cli.app import main
 from mlops_cli.errors import BadParams, NotInstalled
@@ -26,9 +26,9 @@ CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 
 
 @pytest.fixture(scope="module")
-def packed(binary: Made, tmp_path_factory: pytest.TempPathFactory) -> Packed:
+def packed(binary: ServedModel, tmp_path_factory: pytest.TempPathFactory) -> BentoProject:
     """The Bento of the binary model."""
-    return pack(binary, tmp_path_factory.mktemp("packed"))
+    return build_bento(binary, tmp_path_factory.mktemp("packed"))
 
 
 @pytest.fixture(scope="module")
@@ -38,17 +38,19 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def services(packed: Packed, places: dict[str, Path]) -> Iterator[dict[str, Running]]:
+def services(packed: BentoProject, places: dict[str, Path]) -> Iterator[dict[str, RunningService]]:
     """The same version by `mlops serve`, by `bentoml serve` and by the image's start command."""
     with ExitStack() as stack:
-        served = running(outside(), MLOPS, "serve", "--workspace", folder=packed.project)
-        bentoml = running(
-            outside(BENTOML_HOME=str(packed.home)),
+        served = run_service(
+            clean_environment(), MLOPS, "serve", "--workspace", folder=packed.project
+        )
+        bentoml = run_service(
+            clean_environment(BENTOML_HOME=str(packed.store_folder)),
             *(str(BIN / "bentoml"), "serve", packed.tag),
             folder=places["bentoml"],
         )
-        environment, command = packed.started(places["image"])
-        image = running(environment, *command, folder=places["image"])
+        environment, command = packed.start_command(places["image"])
+        image = run_service(environment, *command, folder=places["image"])
         yield {
             "mlops": stack.enter_context(served),
             "bentoml": stack.enter_context(bentoml),
@@ -56,7 +58,7 @@ def services(packed: Packed, places: dict[str, Path]) -> Iterator[dict[str, Runn
         }
 
 
-def answers(service: Running, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def answers(service: RunningService, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     found = service.predict(rows, "/predict?explain=true")
     return [{k: v for k, v in one.items() if k != "id"} for one in found]
 
@@ -64,11 +66,13 @@ def answers(service: Running, rows: list[dict[str, Any]]) -> list[dict[str, Any]
 # What is built.
 
 
-def test_bentoml_lists_it_and_knows_what_it_is_of(packed: Packed, binary: Made) -> None:
+def test_bentoml_lists_it_and_knows_what_it_is_of(
+    packed: BentoProject, binary: ServedModel
+) -> None:
     def bentoml(*words: str) -> Any:
         done = subprocess.run(
             [str(BIN / "bentoml"), *words, "-o", "json"],
-            env=outside(BENTOML_HOME=str(packed.home)),
+            env=clean_environment(BENTOML_HOME=str(packed.store_folder)),
             capture_output=True,
             text=True,
             check=True,
@@ -81,17 +85,17 @@ def test_bentoml_lists_it_and_knows_what_it_is_of(packed: Packed, binary: Made) 
     assert labels["bundle_sha256"] == manifest["bundle_sha256"]
     assert (labels["version"], labels["commit"]) == ("workspace", "none")
     assert "data_window" in labels
-    assert f"{packed.tag} is built" in packed.said
+    assert f"{packed.tag} is built" in packed.output
 
 
-def test_the_engine_is_asked_for_the_image_by_its_name(packed: Packed) -> None:
-    assert f"--tag example.org:5000/a/shop:{packed.bento.name}" in packed.asked
+def test_the_engine_is_asked_for_the_image_by_its_name(packed: BentoProject) -> None:
+    assert f"--tag example.org:5000/a/shop:{packed.bento.name}" in packed.engine_arguments
     dockerfile = (packed.context / "env/docker/Dockerfile").read_text()
     assert "USER bentoml" in dockerfile
     assert (packed.context / "models" / packed.tag.replace(":", "/") / "bundle").is_dir()
 
 
-def test_nothing_of_the_tool_is_in_it_that_no_service_needs(packed: Packed) -> None:
+def test_nothing_of_the_tool_is_in_it_that_no_service_needs(packed: BentoProject) -> None:
     package = packed.bento / "src" / "mlops_cli"
     assert {p.name for p in package.iterdir()}.isdisjoint({"cli", "training", "__pycache__"})
     assert {p.parent.name for p in package.rglob("templates")} == {"service"}
@@ -125,7 +129,7 @@ from mlops_cli.serving.http_server import server
 def test_a_service_needs_no_other_package_than_its_requirements(
     family: str, tmp_path: Path
 ) -> None:
-    made = make(tmp_path, "binary", family, rounds=2)
+    made = fit_model(tmp_path, "binary", family, rounds=2)
     named = [requirement.partition("==")[0] for requirement in serving([family])]
     done = subprocess.run(
         [sys.executable, "-c", ALONE, json.dumps(named)],
@@ -175,7 +179,7 @@ def test_a_setting_is_no_template_of_the_dockerfile(tmp_path: Path, value: str) 
 
 @pytest.mark.parametrize("way", ["bentoml", "image"])
 def test_its_answers_are_those_of_mlops_serve_to_the_last_bit(
-    services: dict[str, Running], binary: Made, way: str
+    services: dict[str, RunningService], binary: ServedModel, way: str
 ) -> None:
     rows = binary.rows[-60:]
     mine = answers(services[way], rows)
@@ -185,27 +189,30 @@ def test_its_answers_are_those_of_mlops_serve_to_the_last_bit(
 
 
 @pytest.mark.parametrize("way", ["bentoml", "image"])
-def test_its_api_is_that_of_mlops_serve(services: dict[str, Running], way: str) -> None:
+def test_its_api_is_that_of_mlops_serve(services: dict[str, RunningService], way: str) -> None:
     for path in ("/docs.json", "/model", "/", "/nowhere"):
-        mine, theirs = services[way].ask("GET", path), services["mlops"].ask("GET", path)
+        mine, theirs = services[way].request("GET", path), services["mlops"].request("GET", path)
         assert mine[:2] == theirs[:2], path
     for path in ("/livez", "/readyz", "/healthz", "/metrics"):
-        assert services[way].ask("GET", path)[0] == 200
-    status, content, _ = services[way].ask("POST", "/predict", {"rows": [{"width": "wide"}]})
+        assert services[way].request("GET", path)[0] == 200
+    status, content, _ = services[way].request("POST", "/predict", {"rows": [{"width": "wide"}]})
     assert (status, content["status"]) == (422, 422)
 
 
 @pytest.mark.parametrize("way", ["bentoml", "image"])
 def test_it_keeps_predictions_and_takes_labels(
-    services: dict[str, Running], binary: Made, way: str
+    services: dict[str, RunningService], binary: ServedModel, way: str
 ) -> None:
     (one,) = services[way].predict([binary.rows[-1]])
     label = {"labels": [{"id": one["id"], "label": True}]}
-    assert services[way].ask("POST", "/feedback", label)[1] == {"results": ["new"]}
+    assert services[way].request("POST", "/feedback", label)[1] == {"results": ["new"]}
 
 
 def test_it_writes_where_it_was_started_and_nothing_into_the_bento(
-    services: dict[str, Running], packed: Packed, places: dict[str, Path], binary: Made
+    services: dict[str, RunningService],
+    packed: BentoProject,
+    places: dict[str, Path],
+    binary: ServedModel,
 ) -> None:
     for way, place in places.items():
         services[way].predict([binary.rows[-1]])
@@ -217,7 +224,7 @@ def test_it_writes_where_it_was_started_and_nothing_into_the_bento(
 @pytest.mark.skipif(not CHROMIUM or not DRIVER, reason="no chromium with its driver is installed")
 @pytest.mark.parametrize("way", ["bentoml", "image"])
 def test_its_page_gives_a_prediction_in_a_browser(
-    services: dict[str, Running], way: str, tmp_path: Path
+    services: dict[str, RunningService], way: str, tmp_path: Path
 ) -> None:
     from selenium import webdriver
     from selenium.webdriver.common.by import By
@@ -248,7 +255,7 @@ def test_its_page_gives_a_prediction_in_a_browser(
 # What goes wrong.
 
 
-def test_without_an_engine_the_bento_is_made_and_it_is_said(packed: Packed) -> None:
+def test_without_an_engine_the_bento_is_made_and_it_is_said(packed: BentoProject) -> None:
     tools = packed.context.with_name("none")
     tools.mkdir()
     done = mlops(packed.project, "serve", "containerize", "-v", "workspace", PATH=str(tools))
@@ -257,7 +264,7 @@ def test_without_an_engine_the_bento_is_made_and_it_is_said(packed: Packed) -> N
     assert f"{packed.tag} exists already" in done.stdout
 
 
-def test_an_engine_that_does_not_answer_is_quoted(packed: Packed, tmp_path: Path) -> None:
+def test_an_engine_that_does_not_answer_is_quoted(packed: BentoProject, tmp_path: Path) -> None:
     (tmp_path / "docker").write_text("#!/bin/sh\necho 'no daemon here' >&2\nexit 1\n")
     (tmp_path / "docker").chmod(0o755)
     done = mlops(packed.project, "serve", "containerize", "-v", "workspace", PATH=str(tmp_path))
@@ -265,7 +272,7 @@ def test_an_engine_that_does_not_answer_is_quoted(packed: Packed, tmp_path: Path
     assert "docker says: no daemon here" in done.stderr
 
 
-def test_a_store_that_cannot_be_written_is_said(packed: Packed, tmp_path: Path) -> None:
+def test_a_store_that_cannot_be_written_is_said(packed: BentoProject, tmp_path: Path) -> None:
     project = tmp_path / "project"
     shutil.copytree(packed.project, project, ignore=shutil.ignore_patterns(".mlops"))
     (project / ".mlops").mkdir()
@@ -287,13 +294,15 @@ def test_options_of_serving_are_refused_before_a_subcommand(
 # The last one, since it builds the Bento anew.
 
 
-def test_after_a_kill_and_by_two_at_once_it_is_built_once(packed: Packed) -> None:
+def test_after_a_kill_and_by_two_at_once_it_is_built_once(packed: BentoProject) -> None:
     words = [MLOPS, "serve", "build", "-v", "workspace"]
     before = (packed.bento / "env/python/requirements.txt").read_bytes()
     shutil.rmtree(packed.bento)
-    model = packed.home / "models" / "team-shop"
+    model = packed.store_folder / "models" / "team-shop"
     shutil.rmtree(model)
-    killed = subprocess.Popen(words, cwd=packed.project, env=outside(), stdout=subprocess.DEVNULL)
+    killed = subprocess.Popen(
+        words, cwd=packed.project, env=clean_environment(), stdout=subprocess.DEVNULL
+    )
     while not model.exists():
         assert killed.poll() is None
         time.sleep(0.01)
@@ -301,7 +310,7 @@ def test_after_a_kill_and_by_two_at_once_it_is_built_once(packed: Packed) -> Non
     killed.wait()
     both = [
         subprocess.Popen(
-            words, cwd=packed.project, env=outside(), stdout=subprocess.PIPE, text=True
+            words, cwd=packed.project, env=clean_environment(), stdout=subprocess.PIPE, text=True
         )
         for _ in range(2)
     ]

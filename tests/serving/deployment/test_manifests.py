@@ -1,4 +1,4 @@
-"""What runs an image: valid by schema, without secrets, and asking for metrics that there are."""
+"""Manifests: valid by their schemas, without secrets, with existing metrics."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from packed_models import PARAMS, mlops
+from bento_projects import PARAMS, mlops
+from model_services import ServedModel, run_service
 from prometheus_client.parser import text_string_to_metric_families
 from ruamel.yaml import YAML
-from served_models import Made, running
 
 from mlops_cli.cli.app import main
 from mlops_cli.errors import Usage
@@ -27,7 +27,7 @@ KUBERNETES = ("deployment", "service", "autoscaler", "network-policy", "disrupti
 
 
 @pytest.fixture(scope="module")
-def folder(binary: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(binary: ServedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the command writes."""
     project = tmp_path_factory.mktemp("project")
     shutil.copytree(binary.folder, project / "models" / "model")
@@ -242,12 +242,12 @@ def queries(folder: Path) -> Iterator[str]:
 
 
 def test_the_dashboard_asks_for_metrics_and_labels_that_the_service_has(
-    folder: Path, binary: Made
+    folder: Path, binary: ServedModel
 ) -> None:
-    with running(binary.environment()) as service:
+    with run_service(binary.environment()) as service:
         (one, _) = service.predict([binary.rows[-1], {**binary.rows[-1], "shop": "nowhere"}])
-        service.ask("POST", "/feedback", {"labels": [{"id": one["id"], "label": True}]})
-        text = service.ask("GET", "/metrics")[1].decode()
+        service.request("POST", "/feedback", {"labels": [{"id": one["id"], "label": True}]})
+        text = service.request("GET", "/metrics")[1].decode()
     labels: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:

@@ -1,4 +1,4 @@
-"""The service's own HTTP server, byte for byte, with a handler that answers what it got."""
+"""The service's HTTP server, byte for byte, with an echo handler."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_a_refusal_waits_for_its_turn() -> None:
     assert [body[:9] for body in bodies(answer)] == [b"GET /late", b'{"type":"']
 
 
-def test_who_expects_a_word_before_the_body_gets_one() -> None:
+def test_expect_100_continue_gets_a_continue_response() -> None:
     head = POST + b"expect: 100-continue\r\ncontent-length: 2\r\nconnection: close\r\n\r\n"
     answer = said(head, b"ok", pause=0.05)
     assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n")
@@ -173,7 +173,7 @@ def test_head_has_no_body_and_old_clients_are_told_whether_it_goes_on() -> None:
     assert second.endswith(b"GET /? ")
 
 
-def test_who_says_no_more_still_gets_the_answer() -> None:
+def test_a_half_closed_connection_still_gets_its_response() -> None:
     async def talk() -> bytes:
         async with serving() as (port, _):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -184,7 +184,7 @@ def test_who_says_no_more_still_gets_the_answer() -> None:
     assert asyncio.run(talk()).endswith(b"GET /late? ")
 
 
-def test_at_the_end_who_has_asked_is_answered_and_the_others_are_let_go() -> None:
+def test_shutdown_answers_open_requests_and_closes_other_connections() -> None:
     async def talk() -> tuple[bytes, bytes]:
         async with serving() as (port, until):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -469,7 +469,7 @@ def test_idle_and_slow_clients_make_room_for_new_ones(
     assert all(answer.startswith(b"HTTP/1.1 200 ") for answer in asyncio.run(talk()))
 
 
-def test_where_all_are_at_work_a_new_client_is_told_so() -> None:
+def test_a_new_client_gets_503_if_all_connections_are_busy() -> None:
     one = server(max_connections=4)
 
     async def talk() -> bytes:

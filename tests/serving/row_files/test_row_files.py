@@ -1,4 +1,4 @@
-"""Rows of files come in any number at a time, from any position on, and always the same."""
+"""Reading rows of files in parts of any size, from any position."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever is sent, the answer is a problem that says where, or a documented prediction."""
+"""Invalid input gets a problem that names the place, or a documented prediction."""
 
 from __future__ import annotations
 
@@ -8,22 +8,24 @@ from typing import Any
 
 import polars as pl
 import pytest
-from served_models import Made, Running
+from model_services import RunningService, ServedModel
 
 
 @pytest.fixture(autouse=True)
-def the_same_afterwards(made: Made, service: Running) -> Any:
+def the_same_afterwards(served_model: ServedModel, service: RunningService) -> Any:
     """The service is alive, and a known row has its known answer."""
     yield
-    (found,) = service.predict(made.rows[:1])
+    (found,) = service.predict(served_model.rows[:1])
     given = found.get("probabilities", {"": found["prediction"]})
-    wanted = made.expected[0]
-    assert list(given.values()) == (wanted.tolist() if made.task != "regression" else [wanted])
+    wanted = served_model.expected[0]
+    assert list(given.values()) == (
+        wanted.tolist() if served_model.task != "regression" else [wanted]
+    )
 
 
-def refused(service: Running, row: Any, status: int = 422) -> list[dict[str, Any]]:
+def refused(service: RunningService, row: Any, status: int = 422) -> list[dict[str, Any]]:
     """What a problem document says of each row."""
-    found, content, headers = service.ask("POST", "/predict", [row])
+    found, content, headers = service.request("POST", "/predict", [row])
     assert (found, content["status"]) == (status, status), content
     assert headers["content-type"] == "application/problem+json"
     assert content["title"]
@@ -55,16 +57,16 @@ def refused(service: Running, row: Any, status: int = 422) -> list[dict[str, Any
     ],
 )
 def test_a_value_that_cannot_be_is_named(
-    made: Made, service: Running, column: str, value: Any, shown: str
+    served_model: ServedModel, service: RunningService, column: str, value: Any, shown: str
 ) -> None:
-    (error,) = refused(service, {**made.rows[1], column: value})
+    (error,) = refused(service, {**served_model.rows[1], column: value})
     assert (error["row"], error["column"], error["value"]) == (0, column, shown)
     assert shown in error["message"]
     assert column in error["message"]
 
 
-def test_missing_extra_and_null_columns(made: Made, service: Running) -> None:
-    row = dict(made.rows[1])
+def test_missing_extra_and_null_columns(served_model: ServedModel, service: RunningService) -> None:
+    row = dict(served_model.rows[1])
     (error,) = refused(service, {c: v for c, v in row.items() if c != "kind"})
     assert error["message"] == "column 'kind' is missing."
     plain = service.predict([row])[0]
@@ -79,30 +81,36 @@ def test_missing_extra_and_null_columns(made: Made, service: Running) -> None:
     assert "warnings" not in nulls[0], "missing values are what the model was trained with"
 
 
-def test_unseen_and_large_values_are_told(made: Made, service: Running) -> None:
-    row = made.rows[1]
+def test_unseen_and_large_values_are_told(
+    served_model: ServedModel, service: RunningService
+) -> None:
+    row = served_model.rows[1]
     strange = {**row, "shop": "\u202e💥\x00", "kind": "é", "width": 100}
     (found,) = service.predict([strange])
     assert {(w["column"], w["kind"], w["policy"]) for w in found["warnings"]} == {
         ("width", "range", "flag"),
         ("shop", "unseen", "flag"),
     }
-    text = service.ask("GET", "/metrics")[1].decode()
+    text = service.request("GET", "/metrics")[1].decode()
     assert 'mlops_warnings_total{column="width",kind="range",policy="flag"}' in text
 
 
-def test_numbers_that_are_none(made: Made, service: Running) -> None:
-    body = json.dumps([made.rows[1]]).encode()
-    height = json.dumps(made.rows[1]["height"]).encode()
+def test_numbers_that_are_none(served_model: ServedModel, service: RunningService) -> None:
+    body = json.dumps([served_model.rows[1]]).encode()
+    height = json.dumps(served_model.rows[1]["height"]).encode()
     for number in (b"NaN", b"Infinity", b"1e", b"01", b"0x1"):
-        status, content, _ = service.ask("POST", "/predict", body.replace(height, number))
+        status, content, _ = service.request("POST", "/predict", body.replace(height, number))
         assert (status, "not JSON" in content["detail"]) == (400, True), number
-    status, content, _ = service.ask("POST", "/predict", body.replace(height, b"1e999"))
+    status, content, _ = service.request("POST", "/predict", body.replace(height, b"1e999"))
     assert status in {400, 422}, content
-    frame = pl.DataFrame([made.rows[1]] * 2).with_columns(height=pl.Series([float("nan"), 1.0]))
+    frame = pl.DataFrame([served_model.rows[1]] * 2).with_columns(
+        height=pl.Series([float("nan"), 1.0])
+    )
     csv = frame.with_columns(pl.col("height").cast(pl.String)).write_csv().encode()
-    assert service.ask("POST", "/predict", csv, "text/csv")[0] == 200
-    status, content, _ = service.ask("POST", "/predict", csv.replace(b"NaN", b"-inf"), "text/csv")
+    assert service.request("POST", "/predict", csv, "text/csv")[0] == 200
+    status, content, _ = service.request(
+        "POST", "/predict", csv.replace(b"NaN", b"-inf"), "text/csv"
+    )
     assert status == 422
     assert content["errors"][0]["message"] == "-inf in column 'height' is not finite"
 
@@ -127,28 +135,30 @@ def test_numbers_that_are_none(made: Made, service: Running) -> None:
     ],
 )
 def test_a_body_that_cannot_be_read_is_a_problem(
-    service: Running, body: bytes, status: int
+    service: RunningService, body: bytes, status: int
 ) -> None:
-    found, content, headers = service.ask("POST", "/predict", body)
+    found, content, headers = service.request("POST", "/predict", body)
     assert (found, content["status"]) == (status, status)
     assert headers["content-type"] == "application/problem+json"
 
 
 def test_ten_megabytes_of_text_are_refused_and_a_hundred_thousand_characters_are_a_text(
-    made: Made, service: Running
+    served_model: ServedModel, service: RunningService
 ) -> None:
-    row = {**made.rows[1], "shop": "x" * 100_000}
-    status, content, _ = service.ask("POST", "/predict", [row])
+    row = {**served_model.rows[1], "shop": "x" * 100_000}
+    status, content, _ = service.request("POST", "/predict", [row])
     assert status == 200
     assert len(content["predictions"][0]["warnings"][0]["value"]) <= 80
     for column in ("shop", "width"):
-        (error,) = refused(service, {**made.rows[1], column: "x" * 10_000_000})
+        (error,) = refused(service, {**served_model.rows[1], column: "x" * 10_000_000})
         assert error["column"] == column
         assert len(error["value"]) <= 80
 
 
-def test_columns_of_other_types_in_a_table(made: Made, service: Running) -> None:
-    frame = pl.DataFrame(made.rows[:3])
+def test_columns_of_other_types_in_a_table(
+    served_model: ServedModel, service: RunningService
+) -> None:
+    frame = pl.DataFrame(served_model.rows[:3])
     for changed, status in (
         (frame.with_columns(width=pl.col("width").cast(pl.Decimal(20, 3))), 200),
         (frame.with_columns(shop=pl.col("shop").cast(pl.Categorical)), 200),
@@ -168,14 +178,14 @@ def test_columns_of_other_types_in_a_table(made: Made, service: Running) -> None
         body = io.BytesIO()
         changed.write_parquet(body)
         kind = "application/vnd.apache.parquet"
-        found, content, _ = service.ask("POST", "/predict", body.getvalue(), kind)
+        found, content, _ = service.request("POST", "/predict", body.getvalue(), kind)
         assert found == status, (changed.schema, content)
 
 
-def test_wrong_feedback(made: Made, service: Running) -> None:
-    label = {"binary": True, "multiclass": "some", "regression": 1.5}[made.task]
+def test_wrong_feedback(served_model: ServedModel, service: RunningService) -> None:
+    label = {"binary": True, "multiclass": "some", "regression": 1.5}[served_model.task]
     wrong = "nothing like it"
-    entity = {"entity": {"order": "o1"}, "time": made.rows[1]["at"]}
+    entity = {"entity": {"order": "o1"}, "time": served_model.rows[1]["at"]}
     for body, status in (
         (b"{", 400),
         ([], 422),
@@ -193,7 +203,9 @@ def test_wrong_feedback(made: Made, service: Running) -> None:
         ([{**entity, "entity": "o1", "label": label}], 422),
         ([{"id": "a", "label": label}] * 10_001, 413),
     ):
-        found, content, _ = service.ask("POST", "/feedback", body)
+        found, content, _ = service.request("POST", "/feedback", body)
         assert (found, content["status"]) == (status, status), (body, content)
-    told = [service.ask("POST", "/feedback", [{"id": "\x00é", "label": label}]) for _ in range(2)]
+    told = [
+        service.request("POST", "/feedback", [{"id": "\x00é", "label": label}]) for _ in range(2)
+    ]
     assert [content["results"] for _, content, _ in told] == [["unknown"], ["same"]]

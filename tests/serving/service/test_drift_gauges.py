@@ -1,4 +1,4 @@
-"""Drift gauges: recent rows of each version against its profile, counted off the request's path."""
+"""Drift gauges: recent rows of each version against its profile, counted in a thread."""
 
 import time
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""Each request has an answer, and each service an end."""
+"""Each request gets a response, and each service shuts down."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from served_models import Made, free_port, running
+from model_services import ServedModel, free_port, run_service
 
 from mlops_cli.serving.http_server.connection import Connection
 from mlops_cli.serving.http_server.heads import HttpRequest
@@ -39,7 +39,7 @@ def whole(service: Service, path: str, body: bytes, query: str = "") -> HttpRequ
 
 @pytest.mark.parametrize("way", ["quick", "by task", "alone", "asgi"])
 def test_a_request_that_panics_is_answered(
-    binary: Made, way: str, monkeypatch: pytest.MonkeyPatch
+    binary: ServedModel, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service = Service(Settings(Model("shop", "v0.1.0", binary.folder), binary.layout.root))
     monkeypatch.setattr(micro_batching, "route", fails)
@@ -82,7 +82,7 @@ async def asgi(
     return int(messages[0]["status"])
 
 
-def test_a_body_of_an_asgi_server_is_bounded(binary: Made) -> None:
+def test_a_body_of_an_asgi_server_is_bounded(binary: ServedModel) -> None:
     serve = {"limits": {"megabytes": 0.001, "total_megabytes": 0.0015}}
     settings = Settings(Model("shop", "v0.1.0", binary.folder), binary.layout.root)
     settings = Settings(
@@ -99,7 +99,7 @@ def test_a_body_of_an_asgi_server_is_bounded(binary: Made) -> None:
     assert asyncio.run(ask()) == ([422, 413, 503], 1_000)
 
 
-def test_a_body_that_an_asgi_server_dropped_is_no_empty_one(binary: Made) -> None:
+def test_a_body_that_an_asgi_server_dropped_is_no_empty_one(binary: ServedModel) -> None:
     service = Service(Settings(Model("shop", "v0.1.0", binary.folder), binary.layout.root))
     sent: list[Any] = []
     offer = [(b"upgrade", b"h2c"), (b"content-length", b"3")]
@@ -107,19 +107,21 @@ def test_a_body_that_an_asgi_server_dropped_is_no_empty_one(binary: Made) -> Non
     assert b"without Upgrade" in sent[1]["body"]
 
 
-def blocked(made: Made, seconds: float) -> dict[str, str]:
+def blocked(served_model: ServedModel, seconds: float) -> dict[str, str]:
     """A service whose log is a database that isn't there, and waits for it."""
     serve = {"events": {"policy": "block"}, "limits": {"seconds": seconds}}
     url = f"postgresql://127.0.0.1:{free_port()}/nowhere"
-    return made.environment(MLOPS_EVENTS_URL=url, MLOPS_SERVE=json.dumps(serve))
+    return served_model.environment(MLOPS_EVENTS_URL=url, MLOPS_SERVE=json.dumps(serve))
 
 
-def test_a_service_whose_log_blocks_is_not_ready_and_a_second_signal_ends_it(binary: Made) -> None:
-    with running(blocked(binary, 0.5)) as service:
-        assert service.ask("POST", "/predict", binary.rows[:1])[0] == 504
-        status, content, _ = service.ask("GET", "/readyz")
+def test_a_service_whose_log_blocks_is_not_ready_and_a_second_signal_ends_it(
+    binary: ServedModel,
+) -> None:
+    with run_service(blocked(binary, 0.5)) as service:
+        assert service.request("POST", "/predict", binary.rows[:1])[0] == 504
+        status, content, _ = service.request("GET", "/readyz")
         assert (status, content["ready"]) == (503, False)
-        assert service.ask("GET", "/livez")[0] == 200
+        assert service.request("GET", "/livez")[0] == 200
         service.process.send_signal(signal.SIGTERM)
         time.sleep(0.5)
         assert service.process.poll() is None, "the log has some seconds to come back"
@@ -127,7 +129,9 @@ def test_a_service_whose_log_blocks_is_not_ready_and_a_second_signal_ends_it(bin
         assert service.process.wait(2) == -signal.SIGTERM
 
 
-def test_what_blocks_is_given_up_at_the_end(binary: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_blocks_is_given_up_at_the_end(
+    binary: ServedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("mlops_cli.events.writer._CLOSE_SECONDS", 0.5)
     settings = Settings.from_environment(blocked(binary, 0.5))
     service = Service(settings)

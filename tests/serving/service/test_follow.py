@@ -1,4 +1,4 @@
-"""`mlops serve --follow` in a real project: versions change under load, and nothing fails."""
+"""`mlops serve --follow`: versions change under load without a failed request."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from served_models import Running, running
+from model_services import RunningService, run_service
 
 MLOPS = str(Path(sys.executable).with_name("mlops"))
 pytestmark = pytest.mark.slow
@@ -60,14 +60,14 @@ def test_promotion_and_rollback_take_effect_without_a_failed_request(
 ) -> None:
     monkeypatch.chdir(project)
     command = (MLOPS, "serve", "--follow", "--shadow", "v0.2.0")
-    with running(os.environ, *command) as service:
+    with run_service(os.environ, *command) as service:
         seen: list[tuple[int, str]] = []
         ended = threading.Event()
         row = {"size": 0.3, "kind": "b"}
 
         def ask() -> None:
             while not ended.is_set():
-                status, content, _ = service.ask("POST", "/predict", [row])
+                status, content, _ = service.request("POST", "/predict", [row])
                 seen.append((status, content.get("version", "")))
 
         clients = [threading.Thread(target=ask) for _ in range(4)]
@@ -108,11 +108,13 @@ def test_a_colleagues_promotion_and_rollback_reach_a_service_that_fetches(
     done(theirs, "git", "config", "user.name", "Bo")
     done(theirs, "git", "config", "user.email", "bo@example.org")
     monkeypatch.chdir(mine)
-    with running(os.environ, MLOPS, "serve", "--follow", "--fetch", "1s", "--no-log") as service:
+    with run_service(
+        os.environ, MLOPS, "serve", "--follow", "--fetch", "1s", "--no-log"
+    ) as service:
         wait_for(service, "v0.1.0")
         done(theirs, MLOPS, "promote", "v0.2.0", "--to", "production")
         wait_for(service, "v0.2.0")
-        following = service.ask("GET", "/readyz")[1]["following"]
+        following = service.request("GET", "/readyz")[1]["following"]
         assert following["stage"] == "production"
         assert following["problem"] is None
         assert following["fetch"]["remote"] == "origin"
@@ -121,25 +123,25 @@ def test_a_colleagues_promotion_and_rollback_reach_a_service_that_fetches(
         done(mine, MLOPS, "rollback", "--local")
         wait_for(service, "v0.1.0")
         for _ in range(200):
-            problem = service.ask("GET", "/readyz")[1]["following"]["fetch"]["problem"]
+            problem = service.request("GET", "/readyz")[1]["following"]["fetch"]["problem"]
             if problem:
                 break
             time.sleep(0.05)
         assert "fetching from origin failed" in problem
 
 
-def wait_for(service: Running, version: str) -> None:
+def wait_for(service: RunningService, version: str) -> None:
     """Until the service answers from a version."""
     for _ in range(200):
-        if service.ask("GET", "/readyz")[1]["version"] == version:
+        if service.request("GET", "/readyz")[1]["version"] == version:
             return
         time.sleep(0.05)
-    raise AssertionError(json.dumps(service.ask("GET", "/readyz")[1]))
+    raise AssertionError(json.dumps(service.request("GET", "/readyz")[1]))
 
 
 def test_the_banners_curl_works_when_pasted(project: Path, monkeypatch) -> None:
     monkeypatch.chdir(project)
-    with running(os.environ, MLOPS, "serve", "--version", "v0.2.0", "--no-log") as service:
+    with run_service(os.environ, MLOPS, "serve", "--version", "v0.2.0", "--no-log") as service:
         assert service.process.stdout is not None
         lines = iter(service.process.stdout.readline, "")
         curl = next(line for line in lines if line.startswith("curl "))

@@ -1,4 +1,4 @@
-"""What a request's head is refused for, on a running service: keys, names, pages, encodings."""
+"""Refusals from the headers of a request: keys, hosts, pages, encodings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from served_models import Made, Running, running
+from model_services import RunningService, ServedModel, run_service
 
 from mlops_cli.errors import BadParams
 from mlops_cli.serving.service.auth import Authenticator
@@ -24,19 +24,21 @@ KEY, METRICS = "a key of thirty-two bytes or more", "another key, for the metric
 
 
 @pytest.fixture(scope="module")
-def locked(binary: Made) -> Iterator[Running]:
+def locked(binary: ServedModel) -> Iterator[RunningService]:
     """A service that asks for keys."""
     words = binary.environment(
         MLOPS_API_KEYS=KEY.replace(",", ""), MLOPS_METRICS_KEY=METRICS.replace(",", "")
     )
-    with running(words) as service:
+    with run_service(words) as service:
         yield service
 
 
 @pytest.fixture(scope="module")
-def open_(binary: Made) -> Iterator[Running]:
+def open_(binary: ServedModel) -> Iterator[RunningService]:
     """A service that asks for none, and is called by a name."""
-    with running(binary.environment(MLOPS_HOSTS="model.example, *.svc.cluster.local")) as service:
+    with run_service(
+        binary.environment(MLOPS_HOSTS="model.example, *.svc.cluster.local")
+    ) as service:
         yield service
 
 
@@ -47,26 +49,28 @@ def bearer(key: str) -> dict[str, str]:
 # Keys.
 
 
-def test_a_key_for_the_metrics_opens_metrics_only(locked: Running, binary: Made) -> None:
-    assert locked.ask("GET", "/metrics")[0] == 401
-    status, text, _ = locked.ask("GET", "/metrics", headers=bearer(METRICS))
+def test_a_key_for_the_metrics_opens_metrics_only(
+    locked: RunningService, binary: ServedModel
+) -> None:
+    assert locked.request("GET", "/metrics")[0] == 401
+    status, text, _ = locked.request("GET", "/metrics", headers=bearer(METRICS))
     assert (status, b"mlops_requests_total" in text) == (200, True)
-    assert locked.ask("GET", "/metrics", headers=bearer(KEY))[0] == 200
+    assert locked.request("GET", "/metrics", headers=bearer(KEY))[0] == 200
     # Prometheus calls it by any name.
     named = {**bearer(METRICS), "host": "service:3000"}
-    assert locked.ask("GET", "/metrics", headers=named)[0] == 200
+    assert locked.request("GET", "/metrics", headers=named)[0] == 200
     for path in ("/model", "/docs.json"):
-        assert locked.ask("GET", path, headers=bearer(METRICS))[0] == 401
-        assert locked.ask("GET", path, headers=bearer(KEY))[0] == 200
+        assert locked.request("GET", path, headers=bearer(METRICS))[0] == 401
+        assert locked.request("GET", path, headers=bearer(KEY))[0] == 200
     given = {"x-api-key": METRICS.replace(",", "")}
-    assert locked.ask("POST", "/predict", binary.rows[:1], headers=given)[0] == 401
+    assert locked.request("POST", "/predict", binary.rows[:1], headers=given)[0] == 401
 
 
 def test_the_page_needs_no_key_and_holds_nothing_of_the_model(
-    locked: Running, open_: Running, binary: Made
+    locked: RunningService, open_: RunningService, binary: ServedModel
 ) -> None:
-    status, text, headers = locked.ask("GET", "/")
-    assert (status, text) == (200, open_.ask("GET", "/")[1])
+    status, text, headers = locked.request("GET", "/")
+    assert (status, text) == (200, open_.request("GET", "/")[1])
     words = [*binary.rows[0], "flights", "shop@", "v0.1.0", str(binary.rows[-1]["at"])]
     assert not [word for word in words if re.search(rf"\b{re.escape(word)}\b", text.decode())
                 and word not in {"width", "height", "kind", "order", "at"}]  # fmt: skip
@@ -79,19 +83,19 @@ def test_the_page_needs_no_key_and_holds_nothing_of_the_model(
         assert f"{tag}-src 'sha256-{hashed}'" in policy
 
 
-def test_what_a_probe_is_told_without_a_key(locked: Running, open_: Running) -> None:
+def test_what_a_probe_is_told_without_a_key(locked: RunningService, open_: RunningService) -> None:
     for path in ("/readyz", "/healthz"):
-        assert locked.ask("GET", path)[:2] == (200, {"ready": True})
-        assert locked.ask("GET", path, headers=bearer(KEY))[1]["version"] == "v0.1.0"
-        assert open_.ask("GET", path)[1]["version"] == "v0.1.0"
-        assert open_.ask("GET", path, headers={"host": "10.1.2.3:3000"})[:2] == (
+        assert locked.request("GET", path)[:2] == (200, {"ready": True})
+        assert locked.request("GET", path, headers=bearer(KEY))[1]["version"] == "v0.1.0"
+        assert open_.request("GET", path)[1]["version"] == "v0.1.0"
+        assert open_.request("GET", path, headers={"host": "10.1.2.3:3000"})[:2] == (
             200,
             {"ready": True},
         )
-    assert locked.ask("GET", "/livez", headers={"host": "10.1.2.3:3000"})[0] == 200
+    assert locked.request("GET", "/livez", headers={"host": "10.1.2.3:3000"})[0] == 200
 
 
-def test_sixty_clients_without_a_key_take_no_memory(locked: Running) -> None:
+def test_sixty_clients_without_a_key_take_no_memory(locked: RunningService) -> None:
     """Each sent 15 of 16 MB before it was asked for a key, and the service held 900 MB."""
     before = resident(locked)
     clients, answers = [], []
@@ -114,9 +118,9 @@ def test_sixty_clients_without_a_key_take_no_memory(locked: Running) -> None:
         client.close()
 
 
-def test_bodies_of_all_clients_together_are_bounded(binary: Made) -> None:
+def test_bodies_of_all_clients_together_are_bounded(binary: ServedModel) -> None:
     serve = json.dumps({"limits": {"megabytes": 8, "total_megabytes": 16}})
-    with running(binary.environment(MLOPS_SERVE=serve)) as service:
+    with run_service(binary.environment(MLOPS_SERVE=serve)) as service:
         before, clients = resident(service), []
         head = (
             b"POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
@@ -135,35 +139,37 @@ def test_bodies_of_all_clients_together_are_bounded(binary: Made) -> None:
             client.close()
 
 
-def resident(service: Running) -> float:
+def resident(service: RunningService) -> float:
     """Megabytes of memory that a service has."""
     status = open(f"/proc/{service.process.pid}/status").read()  # noqa: SIM115, PTH123
     (kilobytes,) = re.findall(r"VmRSS:\s+(\d+)", status)
     return int(kilobytes) / 1e3
 
 
-def test_two_hundred_idle_clients_lock_nobody_out(binary: Made) -> None:
+def test_two_hundred_idle_clients_lock_nobody_out(binary: ServedModel) -> None:
     limited = ["bash", "-c", 'ulimit -n 200; exec "$@"', "x"]
     words = [*limited, sys.executable, "-m", "mlops_cli.serving.service"]
-    with running(binary.environment(), *words) as service:
+    with run_service(binary.environment(), *words) as service:
         address = ("127.0.0.1", service.port)
         clients = [socket.create_connection(address, timeout=10) for _ in range(200)]
         time.sleep(2)  # new ones have a moment to say what they want
-        assert service.ask("GET", "/livez")[0] == 200
+        assert service.request("GET", "/livez")[0] == 200
         service.predict(binary.rows[:1])
         for client in clients:
             client.close()
 
 
-def test_wrong_keys_are_logged_and_slowed_down(binary: Made) -> None:
-    with running(binary.environment(MLOPS_API_KEYS=KEY)) as service:
-        found = [service.ask("GET", "/model", headers=bearer("wrong"))[0] for _ in range(20)]
+def test_wrong_keys_are_logged_and_slowed_down(binary: ServedModel) -> None:
+    with run_service(binary.environment(MLOPS_API_KEYS=KEY)) as service:
+        found = [service.request("GET", "/model", headers=bearer("wrong"))[0] for _ in range(20)]
         assert set(found) == {401}
         began = time.monotonic()
-        status, _, headers = service.ask("GET", "/model", headers=bearer("wrong"))
+        status, _, headers = service.request("GET", "/model", headers=bearer("wrong"))
         assert (status, headers["retry-after"]) == (429, "60")
-        assert service.ask("GET", "/model")[0] == 401, "none was tried"
-        assert service.ask("GET", "/model", headers=bearer(KEY))[0] == 200, "a right one is taken"
+        assert service.request("GET", "/model")[0] == 401, "none was tried"
+        assert service.request("GET", "/model", headers=bearer(KEY))[0] == 200, (
+            "a right one is taken"
+        )
         many = [threading.Thread(target=service.ask, args=("GET", "/model")) for _ in range(20)]
         for one in many:
             one.start()
@@ -208,7 +214,7 @@ def test_wrong_keys_are_logged_and_slowed_down(binary: Made) -> None:
     ],
 )
 def test_keys_that_protect_nothing_are_refused_at_the_start(
-    binary: Made, changed: dict[str, str], said: str
+    binary: ServedModel, changed: dict[str, str], said: str
 ) -> None:
     with pytest.raises(BadParams, match=said):
         Authenticator(Settings.from_environment(binary.environment(**changed)))
@@ -270,14 +276,14 @@ def test_keys_that_protect_nothing_are_refused_at_the_start(
     ],
 )  # fmt: skip
 def test_what_a_browser_may_send_without_asking_is_refused(
-    open_: Running, method: str, path: str, headers: dict[str, str], status: int
+    open_: RunningService, method: str, path: str, headers: dict[str, str], status: int
 ) -> None:
     body = b'{"rows": []}' if method == "POST" else None
     assert raw(open_, method, path, headers, body) == status
 
 
 def raw(
-    service: Running, method: str, path: str, headers: dict[str, str], body: bytes | None
+    service: RunningService, method: str, path: str, headers: dict[str, str], body: bytes | None
 ) -> int:
     """The status of a request with exactly these headers."""
     given = {"host": f"127.0.0.1:{service.port}", **headers}
@@ -289,17 +295,17 @@ def raw(
         return int(client.recv(65536).split()[1])
 
 
-def test_a_compressed_body_is_refused_by_its_encoding(open_: Running) -> None:
-    status, content, headers = open_.ask(
+def test_a_compressed_body_is_refused_by_its_encoding(open_: RunningService) -> None:
+    status, content, headers = open_.request(
         "POST", "/predict", b"\x1f\x8b", headers={"content-encoding": "gzip"}
     )
     assert (status, headers["accept-encoding"]) == (415, "identity")
     assert "'gzip' is not taken" in content["detail"]
 
 
-def test_whoever_listens_elsewhere_without_a_key_is_told(binary: Made) -> None:
+def test_a_public_address_without_a_key_gives_a_warning(binary: ServedModel) -> None:
     words = [sys.executable, "-m", "mlops_cli.serving.service", "--host", "0.0.0.0"]  # noqa: S104
-    with running(binary.environment(), *words) as service:
+    with run_service(binary.environment(), *words) as service:
         assert raw(service, "GET", "/model", {"host": "evil.example"}, None) == 421
         service.process.terminate()
         lines = service.process.communicate(timeout=20)[1]
@@ -309,7 +315,7 @@ def test_whoever_listens_elsewhere_without_a_key_is_told(binary: Made) -> None:
 # Behind a prefix.
 
 
-def test_addresses_are_relative(open_: Running) -> None:
-    text = open_.ask("GET", "/")[1].decode()
+def test_addresses_are_relative(open_: RunningService) -> None:
+    text = open_.request("GET", "/")[1].decode()
     assert not re.findall(r"""(?:href|src)="/|fetch\(["']/""", text)
-    assert open_.ask("GET", "/docs.json")[1]["servers"] == [{"url": "."}]
+    assert open_.request("GET", "/docs.json")[1]["servers"] == [{"url": "."}]

@@ -1,4 +1,4 @@
-"""A body that crashes its reader, or unpacks to any size, costs its own request only."""
+"""A body that crashes its reader or unpacks without end fails only its own request."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from model_services import RunningService, ServedModel, run_service
 from mutated_bodies import Campaign
-from served_models import Made, Running, running
 
 STREAM = "application/vnd.apache.arrow.stream"
 FILE = "application/vnd.apache.arrow.file"
@@ -30,9 +30,9 @@ FORMATS = json.dumps({"formats": ["json", "csv", "arrow", "parquet"]})
 
 
 @pytest.fixture(scope="module")
-def open_service(binary: Made) -> Iterator[Running]:
+def open_service(binary: ServedModel) -> Iterator[RunningService]:
     """A service that takes every format."""
-    with running(binary.environment(MLOPS_SERVE=FORMATS)) as service:
+    with run_service(binary.environment(MLOPS_SERVE=FORMATS)) as service:
         yield service
 
 
@@ -44,15 +44,15 @@ def resident(pid: int) -> float:
 
 
 @contextlib.contextmanager
-def within_bounds(made: Made, service: Running) -> Iterator[None]:
+def within_bounds(served_model: ServedModel, service: RunningService) -> Iterator[None]:
     """The service answers all the while, stays small, and says the same afterwards."""
-    known = service.predict(made.rows[:3])
+    known = service.predict(served_model.rows[:3])
     ended, slowest, largest = threading.Event(), [0.0], [0.0]
 
     def probe() -> None:
         while not ended.is_set():
             begun = time.monotonic()
-            assert service.ask("GET", "/livez")[0] == 200
+            assert service.request("GET", "/livez")[0] == 200
             slowest[0] = max(slowest[0], time.monotonic() - begun)
             with contextlib.suppress(OSError):  # a fork that has just ended
                 largest[0] = max(largest[0], resident(service.process.pid))
@@ -68,11 +68,11 @@ def within_bounds(made: Made, service: Running) -> Iterator[None]:
     # On a machine that does something else besides; alone, it is a tenth of it.
     assert slowest[0] < 5
     assert largest[0] < 700, "the service, its reader and a fork of that"
-    answers = service.predict(made.rows[:3])
+    answers = service.predict(served_model.rows[:3])
     assert [{**a, "id": ""} for a in answers] == [{**k, "id": ""} for k in known]
 
 
-def readers(service: Running) -> list[int]:
+def readers(service: RunningService) -> list[int]:
     """The processes in which a service has tables read."""
     pid = service.process.pid
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
@@ -172,25 +172,25 @@ BOMBS: dict[str, tuple[str, Callable[[], bytes], int]] = {
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_bomb_is_refused_before_it_is_unpacked(
-    binary: Made, open_service: Running, name: str
+    binary: ServedModel, open_service: RunningService, name: str
 ) -> None:
     kind, make, status = BOMBS[name]
     body = make()
     assert len(body) < 16_000_000
     with within_bounds(binary, open_service):
-        found, content, _ = open_service.ask("POST", "/predict", body, kind)
+        found, content, _ = open_service.request("POST", "/predict", body, kind)
     assert (found, content["status"]) == (status, status), content
     assert content["detail"]
 
 
 def test_bombs_at_once_keep_others_waiting_for_moments_only(
-    binary: Made, open_service: Running
+    binary: ServedModel, open_service: RunningService
 ) -> None:
     bodies = [(kind, make()) for kind, make, _ in list(BOMBS.values())[:14]]
     found: list[int] = []
 
     def ask(kind: str, body: bytes) -> None:
-        found.append(open_service.ask("POST", "/predict", body, kind)[0])
+        found.append(open_service.request("POST", "/predict", body, kind)[0])
 
     threads = [threading.Thread(target=ask, args=one) for one in bodies]
     with within_bounds(binary, open_service):
@@ -202,13 +202,13 @@ def test_bombs_at_once_keep_others_waiting_for_moments_only(
     assert set(found) <= {400, 413, 422, 503, 504}
 
 
-def test_a_reader_that_dies_is_replaced(binary: Made, open_service: Running) -> None:
+def test_a_reader_that_dies_is_replaced(binary: ServedModel, open_service: RunningService) -> None:
     frame = pl.DataFrame(binary.rows[:2])
     body = io.BytesIO()
     frame.write_ipc_stream(body)
     known = open_service.predict(binary.rows[:2])
     for _ in range(3):
-        status, content, _ = open_service.ask("POST", "/predict", body.getvalue(), STREAM)
+        status, content, _ = open_service.request("POST", "/predict", body.getvalue(), STREAM)
         assert status == 200, content
         assert [{**p, "id": ""} for p in content["predictions"]] == [{**k, "id": ""} for k in known]
         (reader,) = readers(open_service)
@@ -216,14 +216,14 @@ def test_a_reader_that_dies_is_replaced(binary: Made, open_service: Running) -> 
         os.kill(reader, signal.SIGKILL)
 
 
-def test_formats_are_off_until_they_are_asked_for(binary: Made) -> None:
-    with running(binary.environment()) as service:
+def test_formats_are_off_until_they_are_asked_for(binary: ServedModel) -> None:
+    with run_service(binary.environment()) as service:
         for kind, form in ((STREAM, "arrow"), (FILE, "arrow"), (PARQUET, "parquet")):
-            status, content, _ = service.ask("POST", "/predict", b"x", kind)
+            status, content, _ = service.request("POST", "/predict", b"x", kind)
             assert status == 415
             assert "serve.formats" in content["detail"]
             assert repr(form) in content["detail"]
-        document = service.ask("GET", "/docs.json")[1]
+        document = service.request("GET", "/docs.json")[1]
         taken = document["paths"]["/predict"]["post"]["requestBody"]["content"]
         assert set(taken) == {"application/json", "text/csv"}
         assert not readers(service)
@@ -231,7 +231,7 @@ def test_formats_are_off_until_they_are_asked_for(binary: Made) -> None:
 
 @pytest.mark.parametrize("moment", [2**63 - 1, 2**62, -(2**62), 253_402_300_800_000_000])
 def test_a_moment_beyond_all_years_is_refused(
-    binary: Made, open_service: Running, moment: int
+    binary: ServedModel, open_service: RunningService, moment: int
 ) -> None:
     frame = pl.DataFrame(binary.rows[:2]).to_arrow()
     moments = pa.array([moment, 0], pa.timestamp("us"))
@@ -240,7 +240,7 @@ def test_a_moment_beyond_all_years_is_refused(
         table = table.append_column(column, moments)
         for kind, body in ((PARQUET, parquet(table)), (STREAM, stream(table))):
             with within_bounds(binary, open_service):
-                status, content, _ = open_service.ask("POST", "/predict", body, kind)
+                status, content, _ = open_service.request("POST", "/predict", body, kind)
             assert status == 422, content
             assert repr(column) in content["detail"]
 
@@ -257,22 +257,22 @@ def test_a_moment_beyond_all_years_is_refused(
     ],
 )
 def test_a_moment_in_text_beyond_all_years_is_refused(
-    binary: Made, open_service: Running, moment: str
+    binary: ServedModel, open_service: RunningService, moment: str
 ) -> None:
     row = {**binary.rows[1], "at": moment}
     csv = pl.DataFrame([row]).write_csv().encode()
     for body, kind in ((row, "application/json"), (csv, "text/csv")):
-        status, content, _ = open_service.ask("POST", "/predict", body, kind)
+        status, content, _ = open_service.request("POST", "/predict", body, kind)
         assert status == 422, content
         assert content["errors"][0]["column"] == "at"
 
 
-def test_csv_is_read_as_the_projects_files_are(binary: Made) -> None:
+def test_csv_is_read_as_the_projects_files_are(binary: ServedModel) -> None:
     csv = pl.DataFrame(binary.rows[:3]).with_columns(kind=pl.lit("NA")).write_csv(separator=";")
-    with running(
+    with run_service(
         binary.environment(MLOPS_CSV='{"separator": ";", "null_values": ["NA", "-"]}')
     ) as service:
-        status, content, _ = service.ask("POST", "/predict", csv.encode(), "text/csv")
+        status, content, _ = service.request("POST", "/predict", csv.encode(), "text/csv")
         assert status == 200, content
         wanted = service.predict([{**row, "kind": None} for row in binary.rows[:3]])
         assert [{**p, "id": ""} for p in content["predictions"]] == [
@@ -280,25 +280,25 @@ def test_csv_is_read_as_the_projects_files_are(binary: Made) -> None:
         ]
         lines = csv.splitlines()
         short = "\n".join([*lines[:2], lines[2].rpartition(";")[0]]).encode()
-        status, content, _ = service.ask("POST", "/predict", short, "text/csv")
+        status, content, _ = service.request("POST", "/predict", short, "text/csv")
         assert status == 422
         assert content["errors"][0]["row"] == 1
         assert "fields" in content["errors"][0]["message"]
 
 
 def test_a_body_without_what_is_needed_keeps_nobody_waiting(
-    binary: Made, open_service: Running
+    binary: ServedModel, open_service: RunningService
 ) -> None:
     other = {f"other_{i}": i for i in range(90)}
     wrong = {**binary.rows[0], "width": "wide", "height": [1], "at": {}}
     good = {"rows": binary.rows[:100]}
     for rows in ([other] * 10_000, [wrong] * 10_000, [{}] * 10_000):
         with within_bounds(binary, open_service):
-            status, content, _ = open_service.ask("POST", "/predict", rows)
+            status, content, _ = open_service.request("POST", "/predict", rows)
             assert status == 422, content
             assert len(content["errors"]) == 100
             begun = time.monotonic()
-            assert open_service.ask("POST", "/predict", good)[0] == 200
+            assert open_service.request("POST", "/predict", good)[0] == 200
             assert time.monotonic() - begun < 5
 
 
@@ -309,33 +309,33 @@ def test_a_body_without_what_is_needed_keeps_nobody_waiting(
 )
 @pytest.mark.parametrize("column", ["width", "height", "at", "shop", "kind", "order", "extra"])
 def test_no_value_is_a_fault_of_the_service(
-    binary: Made, open_service: Running, column: str, value: Any
+    binary: ServedModel, open_service: RunningService, column: str, value: Any
 ) -> None:
     row = {**binary.rows[1], column: value}
     text = json.dumps([row]).encode()
     double = text.replace(b'"width"', b'"width": 5, "width"')
     for body in (text, double):
-        status, content, _ = open_service.ask("POST", "/predict", body)
+        status, content, _ = open_service.request("POST", "/predict", body)
         assert status in {200, 400, 422}, content
         assert len(json.dumps(content)) < 10_000
     csv = io.BytesIO()
     pl.DataFrame({c: [str(v).encode(errors="replace").decode()] for c, v in row.items()}).write_csv(
         csv
     )
-    status, content, _ = open_service.ask("POST", "/predict", csv.getvalue(), "text/csv")
+    status, content, _ = open_service.request("POST", "/predict", csv.getvalue(), "text/csv")
     assert status in {200, 422}, content
 
 
 @pytest.mark.parametrize("query", ["", "?explain=true"])
 def test_ten_thousand_rows_are_answered_within_bounds(
-    binary: Made, open_service: Running, query: str
+    binary: ServedModel, open_service: RunningService, query: str
 ) -> None:
     rows = (binary.rows * 25)[:10_000]
     body = io.BytesIO()
     pl.DataFrame(rows).write_parquet(body)
     with within_bounds(binary, open_service):
         found = [
-            open_service.ask("POST", f"/predict{query}", *one)
+            open_service.request("POST", f"/predict{query}", *one)
             for one in ((rows,), (body.getvalue(), PARQUET))
         ]
     for status, content, _ in found:
@@ -345,7 +345,7 @@ def test_ten_thousand_rows_are_answered_within_bounds(
     assert ours == theirs
 
 
-def test_mutated_bodies_break_nothing(binary: Made, open_service: Running) -> None:
+def test_mutated_bodies_break_nothing(binary: ServedModel, open_service: RunningService) -> None:
     report = Campaign(open_service.port, open_service.process.pid, binary.rows[:20]).run(range(250))
     assert not report.faults
     assert open_service.process.poll() is None

@@ -1,4 +1,4 @@
-"""What a request leaves behind."""
+"""Micro-batching: refused rows, and errors of single requests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import weakref
 from typing import Any
 
 import pytest
-from served_models import make
+from model_services import fit_model
 
 from mlops_cli.serving.http_server.http import Problem
 from mlops_cli.serving.scorer import UnscorableValue
@@ -49,7 +49,7 @@ def test_refused_rows_are_let_go_at_once(binary, many):
 def test_a_value_that_a_feature_cannot_take_is_the_fault_of_its_own_request(tmp_path):
     """All of these are scored together; the service answers 422 to one of them."""
     cast = {"weighed": 'CAST("weight" AS DOUBLE)', "half": 'CAST("weight" AS DOUBLE) / 2'}
-    made = make(tmp_path, "binary", texts={"weight": "1.5"}, computed=cast)
+    made = fit_model(tmp_path, "binary", texts={"weight": "1.5"}, computed=cast)
     service = Service(Settings(Model("shop", "v0.1.0", made.folder), made.layout.root))
     good = {k: v for k, v in made.rows[0].items() if k != "order"}
     bad = {**good, "weight": "heavy"}

@@ -1,4 +1,4 @@
-"""The page in a browser: with a key, behind a prefix, and with a model that would run a script."""
+"""The service's page in a browser: with a key, behind a prefix, with hostile names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from served_models import Made, free_port, make, running
+from model_services import ServedModel, fit_model, free_port, run_service
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 NGINX = shutil.which("nginx")
@@ -57,9 +57,9 @@ def answer_of(page: Any, url: str, key: str = "") -> str:
 def test_columns_and_values_never_become_part_of_the_page(tmp_path: Path) -> None:
     from selenium.webdriver.common.by import By
 
-    made = make(tmp_path / "made", "binary", texts=TEXTS)
+    made = fit_model(tmp_path / "made", "binary", texts=TEXTS)
     with (
-        running(made.environment(MLOPS_API_KEYS=KEY)) as service,
+        run_service(made.environment(MLOPS_API_KEYS=KEY)) as service,
         browser(tmp_path / "browser") as page,
     ):
         url = f"http://127.0.0.1:{service.port}/"
@@ -77,10 +77,10 @@ def test_columns_and_values_never_become_part_of_the_page(tmp_path: Path) -> Non
 
 
 @pytest.mark.skipif(not NGINX, reason="no nginx is installed")
-def test_behind_a_prefix_all_is_found(binary: Made, tmp_path: Path) -> None:
+def test_behind_a_prefix_all_is_found(binary: ServedModel, tmp_path: Path) -> None:
     port, places = free_port(), ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     temporary = "".join(f"{name}_temp_path {tmp_path}/{name};" for name in places)
-    with running(binary.environment()) as service:
+    with run_service(binary.environment()) as service:
         (tmp_path / "nginx.conf").write_text(
             f"daemon off; pid {tmp_path}/pid; error_log {tmp_path}/errors; events {{}}"
             f"http {{ access_log off; {temporary} server {{ listen 127.0.0.1:{port};"
@@ -92,9 +92,9 @@ def test_behind_a_prefix_all_is_found(binary: Made, tmp_path: Path) -> None:
             for _ in range(100):
                 time.sleep(0.05)
                 with contextlib.suppress(OSError):
-                    document = there.ask("GET", "/model/docs.json")
+                    document = there.request("GET", "/model/docs.json")
                     break
-            assert document[:2] == service.ask("GET", "/docs.json")[:2]
+            assert document[:2] == service.request("GET", "/docs.json")[:2]
             assert there.predict(binary.rows[:1], "/model/predict")
             if CHROMIUM and DRIVER:
                 with browser(tmp_path / "browser") as page:

@@ -1,4 +1,4 @@
-"""POST /predict: the same answer for each kind of body, and the same as the batch's."""
+"""POST /predict: the same response for each kind of body, equal to the batch's predictions."""
 
 from __future__ import annotations
 
@@ -9,27 +9,31 @@ from concurrent.futures import ThreadPoolExecutor
 
 import polars as pl
 import pytest
-from served_models import Made, Running
+from model_services import RunningService, ServedModel
 
 
-def outputs(made: Made, predictions):
+def outputs(served_model: ServedModel, predictions):
     """What was answered, as the bundle gives it."""
-    if made.task == "regression":
+    if served_model.task == "regression":
         return [p["prediction"] for p in predictions]
     return [list(p["probabilities"].values()) for p in predictions]
 
 
-def test_answers_are_to_the_bit_those_of_the_batch(made: Made, service: Running) -> None:
-    answered = service.predict(made.rows)
-    assert outputs(made, answered) == made.expected.tolist()
-    few = [service.predict([row])[0] for row in made.rows[:30]]
-    assert outputs(made, few) == made.expected[:30].tolist()
+def test_answers_are_to_the_bit_those_of_the_batch(
+    served_model: ServedModel, service: RunningService
+) -> None:
+    answered = service.predict(served_model.rows)
+    assert outputs(served_model, answered) == served_model.expected.tolist()
+    few = [service.predict([row])[0] for row in served_model.rows[:30]]
+    assert outputs(served_model, few) == served_model.expected[:30].tolist()
 
 
-def test_requests_at_once_get_what_each_gets_alone(made: Made, service: Running) -> None:
+def test_requests_at_once_get_what_each_gets_alone(
+    served_model: ServedModel, service: RunningService
+) -> None:
     with ThreadPoolExecutor(16) as pool:
-        answered = list(pool.map(lambda row: service.predict([row])[0], made.rows[:200]))
-    assert outputs(made, answered) == made.expected[:200].tolist()
+        answered = list(pool.map(lambda row: service.predict([row])[0], served_model.rows[:200]))
+    assert outputs(served_model, answered) == served_model.expected[:200].tolist()
     assert len({p["id"] for p in answered}) == 200
 
 
@@ -51,23 +55,32 @@ def bodies(rows):
     }
 
 
-def test_each_kind_of_body_gives_the_same(made: Made, service: Running) -> None:
-    for name, (kind, body) in bodies(made.rows[:40]).items():
-        status, content, _ = service.ask("POST", "/predict", body, kind)
+def test_each_kind_of_body_gives_the_same(
+    served_model: ServedModel, service: RunningService
+) -> None:
+    for name, (kind, body) in bodies(served_model.rows[:40]).items():
+        status, content, _ = service.request("POST", "/predict", body, kind)
         assert status == 200, (name, content)
-        assert outputs(made, content["predictions"]) == made.expected[:40].tolist(), name
+        assert (
+            outputs(served_model, content["predictions"]) == served_model.expected[:40].tolist()
+        ), name
 
 
-def test_the_documents_example_works_when_posted(made: Made, service: Running) -> None:
-    status, document, _ = service.ask("GET", "/docs.json")
+def test_the_documents_example_works_when_posted(
+    served_model: ServedModel, service: RunningService
+) -> None:
+    status, document, _ = service.request("GET", "/docs.json")
     assert (status, document["openapi"]) == (200, "3.1.0")
     body = document["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]
-    assert outputs(made, service.predict(body["example"]["rows"])) == made.expected[-1:].tolist()
+    assert (
+        outputs(served_model, service.predict(body["example"]["rows"]))
+        == served_model.expected[-1:].tolist()
+    )
 
 
-def test_the_threshold_decides(made: Made, service: Running) -> None:
-    answered = service.predict(made.rows[:50])
-    if made.task != "binary":
+def test_the_threshold_decides(served_model: ServedModel, service: RunningService) -> None:
+    answered = service.predict(served_model.rows[:50])
+    if served_model.task != "binary":
         assert all("decision" not in p for p in answered)
         return
     for p in answered:
@@ -75,9 +88,9 @@ def test_the_threshold_decides(made: Made, service: Running) -> None:
         assert p["prediction"] is (p["probabilities"]["true"] > 0.5)
 
 
-def test_explanations_say_what_counts(made: Made, service: Running) -> None:
-    answered = service.predict(made.rows[:70], "/predict?explain=true")
-    assert outputs(made, answered) == made.expected[:70].tolist()
+def test_explanations_say_what_counts(served_model: ServedModel, service: RunningService) -> None:
+    answered = service.predict(served_model.rows[:70], "/predict?explain=true")
+    assert outputs(served_model, answered) == served_model.expected[:70].tolist()
     sizes = [abs(e["contribution"]) for e in answered[0]["explanation"]]
     assert sizes == sorted(sizes, reverse=True)
     best = {p["explanation"][0]["feature"] for p in answered if p["explanation"]}
@@ -100,48 +113,52 @@ def test_explanations_say_what_counts(made: Made, service: Running) -> None:
     ],
 )
 def test_a_body_that_cannot_be_read_is_told(
-    service: Running, body: bytes, kind: str, status: int, said: str
+    service: RunningService, body: bytes, kind: str, status: int, said: str
 ) -> None:
-    found, content, headers = service.ask("POST", "/predict", body, kind)
+    found, content, headers = service.request("POST", "/predict", body, kind)
     assert (found, content["status"]) == (status, status)
     assert headers["content-type"] == "application/problem+json"
     assert said in content["detail"]
 
 
 def test_a_bad_row_is_named_and_the_others_requests_are_answered(
-    made: Made, service: Running
+    served_model: ServedModel, service: RunningService
 ) -> None:
-    bad = {**made.rows[1], "width": "wide", "at": None}
+    bad = {**served_model.rows[1], "width": "wide", "at": None}
     del bad["kind"]
-    requests = [[row] for row in made.rows[:20]]
-    requests[7] = [made.rows[7], bad]
+    requests = [[row] for row in served_model.rows[:20]]
+    requests[7] = [served_model.rows[7], bad]
     with ThreadPoolExecutor(20) as pool:
-        answers = list(pool.map(lambda rows: service.ask("POST", "/predict", rows), requests))
+        answers = list(pool.map(lambda rows: service.request("POST", "/predict", rows), requests))
     status, content, _ = answers.pop(7)
     assert status == 422
     assert [(e["row"], e["column"]) for e in content["errors"]] == [(1, "kind"), (1, "width")]
     assert {status for status, _, _ in answers} == {200}
 
 
-def test_a_row_without_a_moment_of_prediction_is_refused(made: Made, service: Running) -> None:
-    status, content, _ = service.ask("POST", "/predict", [{**made.rows[0], "at": None}])
+def test_a_row_without_a_moment_of_prediction_is_refused(
+    served_model: ServedModel, service: RunningService
+) -> None:
+    status, content, _ = service.request("POST", "/predict", [{**served_model.rows[0], "at": None}])
     assert status == 422
     assert "no moment of prediction follows" in content["detail"]
 
 
-def test_other_paths_and_methods(service: Running) -> None:
-    assert service.ask("GET", "/nosuch")[0] == 404
-    status, _, headers = service.ask("GET", "/predict")
+def test_other_paths_and_methods(service: RunningService) -> None:
+    assert service.request("GET", "/nosuch")[0] == 404
+    status, _, headers = service.request("GET", "/predict")
     assert (status, headers["allow"]) == (405, "POST")
     for path in ("/livez", "/readyz", "/healthz", "/model", "/metrics", "/"):
-        assert service.ask("GET", path)[0] == 200, path
+        assert service.request("GET", path)[0] == 200, path
 
 
-def test_what_was_answered_is_in_the_log(made: Made, service: Running) -> None:
-    answered = service.predict(made.rows[5:8])
-    db = sqlite3.connect(made.layout.events)
+def test_what_was_answered_is_in_the_log(
+    served_model: ServedModel, service: RunningService
+) -> None:
+    answered = service.predict(served_model.rows[5:8])
+    db = sqlite3.connect(served_model.layout.events)
     for row, p, features in zip(
-        made.rows[5:8], answered, made.features[5:8].iter_rows(), strict=True
+        served_model.rows[5:8], answered, served_model.features[5:8].iter_rows(), strict=True
     ):
         kept = db.execute(
             "SELECT version, role, entity, moment, inputs, features, output FROM predictions "

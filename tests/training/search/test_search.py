@@ -1,4 +1,4 @@
-"""The search: defaults first, deterministic, resumable from any cut of its journal."""
+"""The search: defaults first, deterministic, resumable from its journal."""
 
 import shutil
 import time
@@ -193,7 +193,7 @@ def test_progress_says_trial_family_and_best(tmp_path):
     ]
 
 
-def test_who_watches_sees_the_leaders_and_the_course_of_the_best(tmp_path):
+def test_progress_shows_the_leaderboard_and_the_best_score_over_time(tmp_path):
     seen = Notes()
     trials = run(tmp_path / "a", trials=9, progress=seen, seconds=60)
     assert len(seen.boards) == 9
@@ -283,7 +283,7 @@ def test_a_family_that_is_too_dear_leaves_the_time_to_the_others(tmp_path):
     assert len(families) > 12, "and the search goes on to its end"
 
 
-def test_what_trials_predict_is_kept_by_their_number(tmp_path):
+def test_predictions_of_trials_are_stored_by_number(tmp_path):
     def predicting(candidate, report, seconds):
         return Result(1.0, None, np.full(3, len(candidate.settings), np.float32))
 

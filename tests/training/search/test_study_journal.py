@@ -1,4 +1,4 @@
-"""A finished search as Optuna's dashboard opens it."""
+"""A finished search in the format of Optuna's dashboard."""
 
 import optuna
 from optuna.storages import JournalStorage

@@ -1,4 +1,4 @@
-"""A small project that has been split: what the model stages' tests start from."""
+"""A small project after the split stage, for tests of tune and train."""
 
 import json
 
@@ -16,7 +16,7 @@ BUNDLED = {
 
 
 def make_params(task, **sections):
-    """Parameters with a task and whatever sections are given."""
+    """Make parameters with a task and further sections."""
     return Params.model_validate(
         {
             "project": {"name": "small", "seed": 5},
@@ -30,7 +30,7 @@ def make_params(task, **sections):
 
 
 def make_splits(root, kind):
-    """Split one of scikit-learn's own data sets, with a category and missing values."""
+    """Split a data set of scikit-learn, with a category and missing values added."""
     from sklearn import datasets
 
     X, y = getattr(datasets, BUNDLED[kind])(return_X_y=True)

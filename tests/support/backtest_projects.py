@@ -1,4 +1,4 @@
-"""A project with half a year of history, in which what is learnt may change from one day on."""
+"""A project with half a year of history, in which the target's relation may reverse on one day."""
 
 import random
 
@@ -15,8 +15,8 @@ ingest:
       uri: orders.csv
       time: at
       types: {at: datetime}
-      derive: {told: at + INTERVAL '1 day'}
-      known_at: {y: told}
+      derive: {labelled_at: at + INTERVAL '1 day'}
+      known_at: {y: labelled_at}
 featurize:
   base: orders
   target: y
@@ -32,8 +32,8 @@ backtest: {error_cost: 1, retrain_cost: 60, trials: 1}
 METRICS = {"binary": "roc_auc", "multiclass": "accuracy", "regression": "rmse"}
 
 
-def project(root, task="binary", change=60, days=182, per_day=24, seed=0):
-    """Write it; from the day ``change`` on, what was so is the other way round."""
+def create_project(root, task="binary", change=60, days=182, per_day=24, seed=0):
+    """Write the project; from the day ``change`` on, the relation to the target is reversed."""
     root.mkdir(parents=True, exist_ok=True)
     text = PARAMS.replace("TASK", task).replace("METRIC", METRICS[task])
     (root / "params.yaml").write_text(text)

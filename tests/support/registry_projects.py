@@ -1,4 +1,4 @@
-"""A small project with one registered version, a bare Git remote and a folder as DVC remote."""
+"""A small project with a registered version, a bare Git remote and a folder as DVC remote."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ stages:
       - reports/metrics.json: {cache: false}
 """
 SCRIPT = '''\
-"""Fits a straight line: a real bundle, made in a moment."""
+"""Fit a linear model, and write a real bundle quickly."""
 
 from pathlib import Path
 
@@ -78,7 +78,7 @@ write_json(Path("reports/metrics.json"), metrics)
 
 
 def run(folder: Path, *words: str) -> str:
-    """Run a command in a folder; it must end well."""
+    """Run a command in a folder; it must succeed."""
     environment = {**os.environ, "DVC_NO_ANALYTICS": "true"}
     done = subprocess.run(
         words, cwd=folder, capture_output=True, text=True, check=False, env=environment
@@ -87,8 +87,8 @@ def run(folder: Path, *words: str) -> str:
     return done.stdout
 
 
-def make(folder: Path) -> Path:
-    """Make the project in ``folder/project``, its remotes beside it; nothing is pushed."""
+def create_project(folder: Path) -> Path:
+    """Create the project in ``folder/project`` with remotes beside it; nothing is pushed."""
     project = folder / "project"
     run(folder, "git", "init", "-q", "--bare", "-b", "main", "origin.git")
     run(folder, "git", "init", "-q", "-b", "main", "project")
@@ -108,7 +108,7 @@ def make(folder: Path) -> Path:
     run(project, *DVC, "add", "-q", "data/rows.csv")
     run(project, *DVC, "repro", "-q")
     commit(project, "First")
-    tag(project, "v0.1.0")
+    tag_version(project, "v0.1.0")
     return project
 
 
@@ -118,7 +118,7 @@ def commit(project: Path, message: str) -> None:
     run(project, "git", "commit", "-qm", message)
 
 
-def tag(project: Path, number: str) -> None:
+def tag_version(project: Path, number: str) -> None:
     """Register HEAD, as `mlops register` does."""
     record = (project / "models" / "registration.json").read_text()
     sha256 = record.partition('"bundle_sha256": "')[2][:64]
@@ -126,26 +126,26 @@ def tag(project: Path, number: str) -> None:
     run(project, "git", "tag", "-a", f"{NAME}@{number}", "-m", message)
 
 
-def version(project: Path, text: str = "latest") -> Version:
-    """A registered version."""
+def find_version(project: Path, text: str = "latest") -> Version:
+    """Find a registered version."""
     return read(project, NAME).find(text)
 
 
 def push_all(project: Path) -> None:
-    """Everything to both remotes, by Git's and DVC's own commands."""
+    """Push everything to both remotes, with Git's and DVC's commands."""
     run(project, *DVC, "push", "-q")
     run(project, "git", "push", "-q", "origin", "main", "--tags")
 
 
-def copied(project: Path, folder: Path) -> Path:
-    """A copy of the project and its remotes, which a test may break."""
+def copy_project(project: Path, folder: Path) -> Path:
+    """Copy the project and its remotes, so that a test may change them."""
     for name in ("origin.git", "kept", "project"):
         shutil.copytree(project.parent / name, folder / name, symlinks=True)
     return folder / "project"
 
 
-def clone(project: Path, name: str = "clone") -> Path:
-    """Another clone of its Git remote, without any data."""
+def clone_remote(project: Path, name: str = "clone") -> Path:
+    """Clone the Git remote, without data."""
     run(project.parent, "git", "clone", "-q", "origin.git", name)
     other = project.parent / name
     for key, value in (("user.name", "Bob"), ("user.email", "bob@example.org")):
@@ -153,19 +153,19 @@ def clone(project: Path, name: str = "clone") -> Path:
     return other
 
 
-def cached(project: Path, md5: str) -> Path:
-    """Where an object is in the project's cache."""
+def cache_path(project: Path, md5: str) -> Path:
+    """Path of an object in the project's DVC cache."""
     return project / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]
 
 
-def flip(path: Path) -> None:
-    """Change one byte."""
+def change_byte(path: Path) -> None:
+    """Change one byte of a file."""
     path.chmod(0o644)
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(bytes(content))
 
 
-def commit_nothing(project: Path) -> None:
-    """One more commit with the same content: a commit has one version only."""
+def add_empty_commit(project: Path) -> None:
+    """Add an empty commit, because a commit has only one version."""
     run(project, "git", "commit", "-q", "--allow-empty", "-m", "Again")

@@ -1,4 +1,4 @@
-"""Registered versions with their splits in DVC's cache, and what they answered in an event log."""
+"""Registered versions with their splits in DVC's cache, and their predictions in an event log."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from mlops_cli.splitting import strategies
 START = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
 COLUMNS = ("a", "b", "c")
 GATE = {"metric": "roc_auc", "margin": 0.01, "rows": 60}
-MEMORY = {"max_leaves": 4096, "min_leaf": 1, "features": 1.0}
+OVERFITTED_SETTINGS = {"max_leaves": 4096, "min_leaf": 1, "features": 1.0}
 
 
-def settings(*, timed: bool = True, **sections: Any) -> dict[str, Any]:
-    """The project's parameters."""
+def make_settings(*, timed: bool = True, **sections: Any) -> dict[str, Any]:
+    """Parameters of the project, as a mapping."""
     source = {"uri": "x", "time": "at"} if timed else {"uri": "x"}
     return {
         "project": {"name": "shop", "seed": 1},
@@ -50,8 +50,8 @@ def settings(*, timed: bool = True, **sections: Any) -> dict[str, Any]:
     }
 
 
-def orders(rows: int, first: int = 0) -> pl.DataFrame:
-    """An order an hour, whose label follows from two columns and much chance."""
+def make_orders(rows: int, first: int = 0) -> pl.DataFrame:
+    """Make one order an hour; the label depends on two columns and noise."""
     rng = np.random.default_rng(first + 5)
     frame = pl.DataFrame({c: rng.normal(size=rows) for c in COLUMNS})
     chance = rng.normal(0, 2, rows)
@@ -65,7 +65,7 @@ def orders(rows: int, first: int = 0) -> pl.DataFrame:
 
 @dataclass(frozen=True)
 class Project:
-    """A Git repository with versions, of rows that have a time or none."""
+    """A Git repository with versions, fitted on rows with or without a time."""
 
     root: Path
     timed: bool = True
@@ -73,24 +73,24 @@ class Project:
 
     @property
     def layout(self) -> Layout:
-        """Its files."""
+        """Paths of the project."""
         return Layout(self.root)
 
     @property
     def params(self) -> Params:
-        """Its parameters."""
-        return Params.model_validate(settings(timed=self.timed))
+        """Parameters of the project."""
+        return Params.model_validate(make_settings(timed=self.timed))
 
-    def begin(self) -> Project:
-        """Make the repository."""
-        repository(self.root)
-        (self.root / "params.yaml").write_text(json.dumps(settings(timed=self.timed)))
+    def create(self) -> Project:
+        """Create the repository."""
+        create_repository(self.root)
+        (self.root / "params.yaml").write_text(json.dumps(make_settings(timed=self.timed)))
         return self
 
-    def fitted(
-        self, frame: pl.DataFrame, *, memory: bool = False, columns: Sequence[str] = COLUMNS
+    def fit(
+        self, frame: pl.DataFrame, *, overfitted: bool = False, columns: Sequence[str] = COLUMNS
     ) -> None:
-        """Put splits and a model into the workspace; with memory it knows each row by heart."""
+        """Write splits and a model to the workspace; an overfitted one has learnt each row."""
         rules = self.params.featurize.model_copy(update={"features": {c: c for c in columns}})
         ingest = self.params.ingest
         base = frame if self.timed else frame.drop("at")
@@ -103,23 +103,26 @@ class Project:
         parts = self._split(features)
         for name, part in parts.items():
             parquet.write(part, self.layout.split(name))
-        known = pl.concat([parts["train"], parts["validation"]])
-        labels, encoder = LabelCodec.fit(known[TARGET], "binary"), Encoder.fit(known, program.kinds)
-        family = FAMILIES["extra_trees" if memory else "linear"]
-        chosen = {name: setting.default for name, setting in family.space.items()}
+        training_rows = pl.concat([parts["train"], parts["validation"]])
+        labels, encoder = (
+            LabelCodec.fit(training_rows[TARGET], "binary"),
+            Encoder.fit(training_rows, program.kinds),
+        )
+        family = FAMILIES["extra_trees" if overfitted else "linear"]
+        hyperparameters = {name: setting.default for name, setting in family.space.items()}
         fit = family.fit(
             FitRequest(
-                encoder.transform(known),
-                labels.encode(known[TARGET]),
+                encoder.transform(training_rows),
+                labels.encode(training_rows[TARGET]),
                 TaskInfo("binary", 2, encoder.categorical),
-                chosen | (MEMORY if memory else {}),
+                hyperparameters | (OVERFITTED_SETTINGS if overfitted else {}),
                 seed=0,
             )
         )
-        window = [known[TIME].min(), known[TIME].max()] if self.timed else None
+        window = [training_rows[TIME].min(), training_rows[TIME].max()] if self.timed else None
         rows = {name: parts[name].height for name in ("train", "validation")}
         example = dict.fromkeys(COLUMNS, 0.0) | ({"at": "2024-01-01"} if self.timed else {})
-        made = bundle.Bundle(
+        model_bundle = bundle.Bundle(
             (bundle.Member(family.name, fit),),
             encoder,
             labels,
@@ -129,36 +132,40 @@ class Project:
             signature={"inputs": {}},
             facts={"window": window and [t.isoformat() for t in window], "rows": rows},
         )
-        bundle.save(made, self.layout.fitted)
+        bundle.save(model_bundle, self.layout.fitted)
         time_column = "at" if self.timed else None
-        papers = {"base": "orders", "sources": {"orders": {"time": time_column, "rules": {}}}}
-        more = {"lineage.json": {"split": self.strategy}, "schema.json": papers, "metrics.json": {}}
-        texts = {name: json.dumps(content) for name, content in more.items()}
+        schema = {"base": "orders", "sources": {"orders": {"time": time_column, "rules": {}}}}
+        files = {
+            "lineage.json": {"split": self.strategy},
+            "schema.json": schema,
+            "metrics.json": {},
+        }
+        texts = {name: json.dumps(content) for name, content in files.items()}
         bundle.extend(self.layout.fitted, self.layout.model, texts)
 
-    def registered(self, number: str) -> None:
-        """Make a version of what is in the workspace; its splits are kept in DVC's cache."""
-        registered(self.root, number)
+    def register(self, number: str) -> None:
+        """Register the workspace as a version; DVC's cache keeps its splits."""
+        register_version(self.root, number)
 
-    def answered(self, number: str, frame: pl.DataFrame) -> None:
-        """Keep what the workspace's model answers to orders, under a number, with their labels."""
-        served = LoadedModel.open(
+    def log_predictions(self, number: str, frame: pl.DataFrame) -> None:
+        """Log predictions of the workspace's model as those of a version, with labels."""
+        model = LoadedModel.open(
             Model("shop", number, self.layout.model), self.layout.root, None, Serve()
         )
-        needed = [*COLUMNS, "at"] if self.timed else list(COLUMNS)
-        asked = frame.select(needed)
+        columns = [*COLUMNS, "at"] if self.timed else list(COLUMNS)
+        requests = frame.select(columns)
         if self.timed:
-            asked = asked.with_columns(pl.col("at").dt.to_string("%Y-%m-%dT%H:%M:%SZ"))
-        rows = asked.to_dicts()
-        read = served.scorer.read(rows)
-        scored = served.scorer.score(read.frame)
-        texts = [orjson.dumps(a).decode() for a in served.answers(scored, read)]
+            requests = requests.with_columns(pl.col("at").dt.to_string("%Y-%m-%dT%H:%M:%SZ"))
+        rows = requests.to_dicts()
+        batch = model.scorer.read(rows)
+        scores = model.scorer.score(batch.frame)
+        texts = [orjson.dumps(a).decode() for a in model.answers(scores, batch)]
         ids = [f"{number}-{i}" for i in range(len(rows))]
-        kept = served.events(
+        predictions = model.events(
             ids,
             rows,
-            read,
-            scored,
+            batch,
+            scores,
             texts,
             received_at=time.time(),
             milliseconds=1.0,
@@ -169,7 +176,7 @@ class Project:
             for id_, y in zip(ids, frame["y"].to_list(), strict=True)
         ]
         events = open_events(None, self.layout)
-        events.write(kept, labels)
+        events.write(predictions, labels)
         events.close()
 
     def _split(self, features: pl.DataFrame) -> dict[str, pl.DataFrame]:
@@ -181,17 +188,20 @@ class Project:
         return {name: features.filter(codes == code) for code, name in enumerate(SPLITS)}
 
 
-def repository(root: Path) -> None:
-    """Begin a Git repository."""
+def create_repository(root: Path) -> None:
+    """Create a Git repository."""
     root.mkdir(parents=True, exist_ok=True)
     _git(root, "init", "--quiet", "--initial-branch", "main")
     _git(root, "config", "user.name", "Ann")
     _git(root, "config", "user.email", "ann@example.org")
 
 
-def registered(root: Path, number: str) -> None:
-    """Make a version of the model and the splits in a project, as far as they are there."""
-    outs = {path: _cached(root, path) for path in ("models/model", "data/splits", "data/validated")}
+def register_version(root: Path, number: str) -> None:
+    """Register the model and the splits of a project, if they exist, as a version."""
+    outs = {
+        path: _add_to_cache(root, path)
+        for path in ("models/model", "data/splits", "data/validated")
+    }
     stage = {"cmd": "x", "outs": [{"path": path, "md5": md5} for path, md5 in outs.items()]}
     (root / "dvc.lock").write_text(json.dumps({"stages": {"register": stage}}))
     (root / ".gitignore").write_text("/models/model\n/models/fitted\n/data\n/.mlops\n/.dvc\n")
@@ -206,8 +216,8 @@ def _git(root: Path, *words: str) -> None:
     subprocess.run(["git", *words], cwd=root, check=True, capture_output=True)
 
 
-def _cached(root: Path, path: str) -> str:
-    """Put a folder into DVC's cache; give its hash."""
+def _add_to_cache(root: Path, path: str) -> str:
+    """Copy a folder into DVC's cache; return its hash."""
     listed = []
     for file in sorted((root / path).rglob("*")):
         if file.is_file():

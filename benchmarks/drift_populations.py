@@ -1,7 +1,7 @@
-"""Data sets to draw references and windows from, for the false alarms and the injected faults.
+"""Populations from which the drift benchmarks draw references and windows.
 
-A world is a population of rows. References and windows are drawn from it with replacement, so
-that both are independent rows of the same distribution, however many are asked for.
+Rows are drawn with replacement, so references and windows of any size are independent samples of
+one distribution.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ _ROUNDS = 40
 
 
 @dataclass(frozen=True)
-class World:
-    """A population, and a model of it.
+class Population:
+    """A population of rows, and a model.
 
     Parameters
     ----------
     rows
-        Features and ``_target``, and half of them unseen by the model.
+        Features and ``_target`` of one half of the data set, which the model hasn't seen.
     kinds
         Feature -> number, boolean or category.
     task, classes
         binary, multiclass or regression; the labels in order.
     model
-        A LightGBM of the other half.
+        A LightGBM model of the other half.
     """
 
     name: str
@@ -55,22 +55,30 @@ class World:
     model: Any
 
     def draw(self, rows: int, rng: np.random.Generator) -> pl.DataFrame:
-        """Independent rows."""
+        """Draw independent rows."""
         return self.rows[rng.integers(0, self.rows.height, rows)]
 
     def predict(self, frame: pl.DataFrame) -> np.ndarray:
-        """What the model says, as ``Bundle.predict`` gives it."""
-        found = np.asarray(self.model.predict(matrix(frame, self.kinds), num_threads=1))
-        return np.column_stack([1 - found, found]) if self.task == "binary" else found
+        """Predict in the form of ``Bundle.predict``."""
+        predictions = np.asarray(
+            self.model.predict(numeric_matrix(frame, self.kinds), num_threads=1)
+        )
+        return (
+            np.column_stack([1 - predictions, predictions])
+            if self.task == "binary"
+            else predictions
+        )
 
     def reference(self, rows: int, rng: np.random.Generator) -> Reference:
-        """The profile of so many rows."""
-        known = self.draw(rows, rng)
+        """Profile of ``rows`` drawn rows."""
+        reference_rows = self.draw(rows, rng)
         outputs = output_frame(self.predict(self.draw(rows, rng)), self.classes)
-        return Reference.from_rows(known, self.kinds, known[TARGET], outputs, self.task, seed=1)
+        return Reference.from_rows(
+            reference_rows, self.kinds, reference_rows[TARGET], outputs, self.task, seed=1
+        )
 
     def window(self, reference: Reference, frame: pl.DataFrame) -> dict[str, Any]:
-        """The profiles of a window, as ``compare`` takes them."""
+        """Profiles of a window, as keyword arguments of ``compare``."""
         return {
             "inputs": reference.inputs.profile_frame(frame),
             "outputs": reference.outputs.profile_frame(
@@ -81,22 +89,22 @@ class World:
 
 
 @cache
-def world(name: str) -> World:
-    """A data set by its name."""
+def load_population(name: str) -> Population:
+    """Load a population by its name."""
     if name == "flights":
         layout = Layout(ROOT)
         kinds = feature_kinds(read_json(layout.program))
         splits = [pl.read_parquet(layout.split(s)) for s in ("train", "validation")]
         rows = pl.concat(splits).select([*kinds, TARGET]).sample(40_000, seed=1)
-        return _made(name, rows, kinds, "binary")
+        return _fit_population(name, rows, kinds, "binary")
     if name == "shop":
-        return _made(name, _shop(40_000), dict(SHOP), "binary")
+        return _fit_population(name, _shop(40_000), dict(SHOP), "binary")
     from sklearn import datasets
 
-    found = getattr(datasets, f"load_{name}")(as_frame=True)
-    rows = pl.from_pandas(found.data).with_columns(pl.Series(TARGET, found.target.to_numpy()))
+    data_set = getattr(datasets, f"load_{name}")(as_frame=True)
+    rows = pl.from_pandas(data_set.data).with_columns(pl.Series(TARGET, data_set.target.to_numpy()))
     kinds = {c: "number" for c in rows.columns if c != TARGET}
-    return _made(name, rows, kinds, SKLEARN[name])
+    return _fit_population(name, rows, kinds, SKLEARN[name])
 
 
 SHOP = {
@@ -107,7 +115,7 @@ SHOP = {
 
 
 def _shop(rows: int) -> pl.DataFrame:
-    """Orders with skewed numbers, many brands, missing values, and columns that go together."""
+    """Orders with skewed numbers, many brands, missing values, and dependent columns."""
     rng = np.random.default_rng(8)
     country = rng.choice(["at", "de", "fr", "it", "no"], rows, p=[0.3, 0.3, 0.2, 0.15, 0.05])
     level = np.select([country == "at", country == "de", country == "no"], [1.0, 1.1, 1.9], 0.9)
@@ -132,8 +140,8 @@ def _shop(rows: int) -> pl.DataFrame:
     )
 
 
-def matrix(frame: pl.DataFrame, kinds: dict[str, str]) -> np.ndarray:
-    """Numbers as they are, names by a hash that is the same everywhere."""
+def numeric_matrix(frame: pl.DataFrame, kinds: dict[str, str]) -> np.ndarray:
+    """Convert features to numbers; categories become a hash that is the same in each process."""
     columns = []
     for name, kind in kinds.items():
         if name not in frame.columns:
@@ -149,21 +157,23 @@ def matrix(frame: pl.DataFrame, kinds: dict[str, str]) -> np.ndarray:
     return np.column_stack(columns)
 
 
-def _made(name: str, rows: pl.DataFrame, kinds: dict[str, str], task: str) -> World:
+def _fit_population(name: str, rows: pl.DataFrame, kinds: dict[str, str], task: str) -> Population:
     import lightgbm
 
     rng = np.random.default_rng(3)
-    half = rng.permutation(rows.height)
-    known, rest = rows[half[::2]], rows[half[1::2]]
-    target = known[TARGET]
+    order = rng.permutation(rows.height)
+    training_rows, other_rows = rows[order[::2]], rows[order[1::2]]
+    target = training_rows[TARGET]
     classes: tuple[str, ...] = ()
     y = target.cast(pl.Float64).to_numpy() if task == "regression" else None
     if y is None:
         text = target.cast(pl.String)
         classes = tuple(sorted(text.unique()))
         y = text.replace_strict(list(classes), list(range(len(classes)))).to_numpy()
-        rest = rest.with_columns(pl.col(TARGET).cast(pl.String))
+        other_rows = other_rows.with_columns(pl.col(TARGET).cast(pl.String))
     settings = {"objective": task, "num_leaves": 15, "num_threads": 1, "verbosity": -1, "seed": 1}
     settings |= {"num_class": len(classes)} if task == "multiclass" else {}
-    data = lightgbm.Dataset(matrix(known, kinds), y, params={"verbosity": -1})
-    return World(name, rest, kinds, task, classes, lightgbm.train(settings, data, _ROUNDS))
+    data = lightgbm.Dataset(numeric_matrix(training_rows, kinds), y, params={"verbosity": -1})
+    return Population(
+        name, other_rows, kinds, task, classes, lightgbm.train(settings, data, _ROUNDS)
+    )

@@ -1,4 +1,4 @@
-"""Small real models with their data, and services that answer from them over HTTP."""
+"""Small real models with their data, and services of them in their own processes."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ RULES: dict[str, Any] = {
 }  # fmt: skip
 
 
-def orders(rows: int = 400) -> pl.DataFrame:
-    """Orders of some days, with missing values and a shop that nobody knows."""
+def make_orders(rows: int = 400) -> pl.DataFrame:
+    """Make orders of some days, with missing values and an unknown shop."""
     rng = np.random.default_rng(3)
     frame = pl.DataFrame(
         {
@@ -82,8 +82,8 @@ def orders(rows: int = 400) -> pl.DataFrame:
 
 
 @dataclass(frozen=True)
-class Made:
-    """A folder with a bundle, validated tables and an online store; and the batch's answer."""
+class ServedModel:
+    """A folder with a bundle, validated tables and an online store, and the expected output."""
 
     layout: Layout
     task: str
@@ -93,14 +93,14 @@ class Made:
 
     @property
     def folder(self) -> Path:
-        """The bundle's."""
+        """Folder of the bundle."""
         return self.layout.model
 
     def environment(self, **more: str) -> dict[str, str]:
-        """What a service of it is told."""
-        kept = {k: v for k, v in os.environ.items() if not k.startswith("MLOPS_")}
+        """Environment of a service of the model."""
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("MLOPS_")}
         return {
-            **kept,
+            **inherited,
             "MLOPS_BUNDLE": str(self.folder),
             "MLOPS_VERSION": "shop@v0.1.0",
             "MLOPS_ROOT": str(self.layout.root),
@@ -108,7 +108,7 @@ class Made:
         }
 
 
-def make(
+def fit_model(
     root: Path,
     task: str,
     family: str = "lightgbm",
@@ -116,8 +116,8 @@ def make(
     texts: Mapping[str, str] = MappingProxyType({}),
     computed: Mapping[str, str] = MappingProxyType({}),
     facts: Mapping[str, Any] = MappingProxyType({}),
-) -> Made:
-    """Fit a model on orders, and keep what a registered version has.
+) -> ServedModel:
+    """Fit a model on orders, and write the files of a registered version.
 
     Parameters
     ----------
@@ -126,9 +126,9 @@ def make(
     computed
         Further features: name -> SQL.
     facts
-        What the bundle says of its making.
+        Facts in the bundle about its origin.
     """
-    layout, base = Layout(root), orders()
+    layout, base = Layout(root), make_orders()
     base = base.with_columns(**{name: pl.lit(value) for name, value in texts.items()})
     shops = pl.DataFrame({"shop": [f"s{i}" for i in range(5)], "rank": [3, 1, 4, 1, 5]})
     sources = {"orders": base, "shops": shops}
@@ -160,17 +160,17 @@ def make(
     rows = base.select("order", *needed).with_columns(
         pl.col("at").dt.to_string("%Y-%m-%dT%H:%M:%SZ")
     )
-    made = bundle.Bundle(
+    model = bundle.Bundle(
         (bundle.Member(family, fitted),),
         encoder,
         labels,
         task,
         0.4 if task == "binary" else None,
         program={**program.to_json(), "example": rows.drop("order").row(-1, named=True)},
-        signature={"inputs": {c: {"categories": kept} for c, kept in encoder.categories.items()}},
+        signature={"inputs": {c: {"categories": names} for c, names in encoder.categories.items()}},
         facts=facts,
     )
-    bundle.save(made, layout.fitted)
+    bundle.save(model, layout.fitted)
     metrics = {"model": {"m": {"value": 0.5, "low": 0.4, "high": 0.6}}}
     unique = {"unique": {"value": ["order", "at"]}}
     limits = {"min": {"value": 1}, "max": {"value": 99, "policy": "warn"}}
@@ -183,17 +183,17 @@ def make(
     store = open_store(None, layout.online, create=True)
     materialize(program, layout, store, None)
     store.close()
-    return Made(layout, task, rows.to_dicts(), features, made.predict(features))
+    return ServedModel(layout, task, rows.to_dicts(), features, model.predict(features))
 
 
 @dataclass(frozen=True)
-class Running:
-    """A service in a process of its own."""
+class RunningService:
+    """A service in its own process."""
 
     process: subprocess.Popen[str]
     port: int
 
-    def ask(
+    def request(
         self,
         method: str,
         path: str,
@@ -201,36 +201,36 @@ class Running:
         kind: str = "application/json",
         headers: Mapping[str, str] | None = None,
     ) -> tuple[int, Any, dict[str, str]]:
-        """Status, content (JSON, where it is) and headers of an answer."""
+        """Send a request; return status, content (parsed if it is JSON) and headers."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         content = body if isinstance(body, bytes | None) else json.dumps(body).encode()
         connection.request(method, path, content, {"content-type": kind, **(headers or {})})
-        answer = connection.getresponse()
-        text = answer.read()
-        found = {k.lower(): v for k, v in answer.getheaders()}
+        response = connection.getresponse()
+        text = response.read()
+        response_headers = {k.lower(): v for k, v in response.getheaders()}
         connection.close()
-        is_json = "json" in found.get("content-type", "")
-        return answer.status, json.loads(text) if is_json else text, found
+        is_json = "json" in response_headers.get("content-type", "")
+        return response.status, json.loads(text) if is_json else text, response_headers
 
     def predict(self, rows: Any, path: str = "/predict") -> Any:
-        """The predictions of rows; it must go well."""
-        status, content, _ = self.ask("POST", path, {"rows": rows})
+        """Predict rows; the request must succeed."""
+        status, content, _ = self.request("POST", path, {"rows": rows})
         assert status == 200, content
         return content["predictions"]
 
 
 def free_port() -> int:
-    """A port that nothing listens at."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
+    """Return a port on which nothing listens."""
+    with socket.socket() as free_socket:
+        free_socket.bind(("127.0.0.1", 0))
+        return int(free_socket.getsockname()[1])
 
 
 @contextlib.contextmanager
-def running(
+def run_service(
     environment: Mapping[str, str], *command: str, folder: Path | None = None
-) -> Iterator[Running]:
-    """Start a service, wait until it is ready, and end it as an orchestrator would."""
+) -> Iterator[RunningService]:
+    """Run a service until the block ends; it is stopped with SIGTERM."""
     port = free_port()
     words = command or (sys.executable, "-m", "mlops_cli.serving.service")
     process = subprocess.Popen(
@@ -241,7 +241,7 @@ def running(
         stderr=subprocess.PIPE,
         text=True,
     )
-    service = Running(process, port)
+    service = RunningService(process, port)
     try:
         wait_until_ready(service)
         yield service
@@ -256,14 +256,14 @@ def running(
             raise
 
 
-def wait_until_ready(service: Running) -> None:
-    """Ask /readyz until it says so."""
+def wait_until_ready(service: RunningService) -> None:
+    """Wait until /readyz responds with 200."""
     for _ in range(300):
         if service.process.poll() is not None:
-            out, said = service.process.communicate()
-            raise AssertionError(out + said)
+            out, errors = service.process.communicate()
+            raise AssertionError(out + errors)
         with contextlib.suppress(OSError):
-            if service.ask("GET", "/readyz")[0] == 200:
+            if service.request("GET", "/readyz")[0] == 200:
                 return
         time.sleep(0.05)
     raise AssertionError("the service didn't get ready")

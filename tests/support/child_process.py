@@ -1,4 +1,4 @@
-"""Python code in a process of its own, which can import the modules of this folder."""
+"""Run Python code in its own process, which can import the modules of this folder."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 
 
 def environment() -> dict[str, str]:
-    """The environment of the process itself, with this folder on Python's path."""
+    """Environment with this folder on Python's path."""
     return {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
 
 
 def output(code: str, *arguments: str) -> str:
-    """What the code prints; it must end with exit code 0."""
+    """Run code and return its stdout; the exit code must be 0."""
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],
         capture_output=True,

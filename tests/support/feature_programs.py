@@ -1,4 +1,4 @@
-"""A small feature program with joins and windows of every kind, and data for it."""
+"""A small feature program with joins and windows of every kind, and its data."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ RULES: dict[str, Any] = {
 }
 
 
-def trips(seed: int, n: int) -> pl.DataFrame:
-    """Trips with missing buses and delays, in no order of time."""
+def make_trips(seed: int, n: int) -> pl.DataFrame:
+    """Make trips with missing buses and delays, in random order."""
     rng = np.random.default_rng(seed)
     minutes = rng.integers(0, 60 * 24 * 8, n)
     frame = pl.DataFrame(
@@ -91,7 +91,7 @@ def trips(seed: int, n: int) -> pl.DataFrame:
     )
 
 
-def tables(base: pl.DataFrame) -> dict[str, pl.LazyFrame]:
+def make_tables(base: pl.DataFrame) -> dict[str, pl.LazyFrame]:
     hours = [START + dt.timedelta(hours=h) for h in range(200)]
     weather = pl.DataFrame(
         {"t": hours * 2, "stop": ["a"] * 200 + ["b"] * 200, "rain": range(400)},
@@ -101,31 +101,31 @@ def tables(base: pl.DataFrame) -> dict[str, pl.LazyFrame]:
     return {"trips": base.lazy(), "buses": buses.lazy(), "weather": weather.lazy()}
 
 
-def compiled(rules: dict[str, Any] | None = None) -> FeatureProgram:
-    base = trips(0, 3)
-    schemas = {name: table.collect_schema() for name, table in tables(base).items()}
+def compile_program(rules: dict[str, Any] | None = None) -> FeatureProgram:
+    base = make_trips(0, 3)
+    schemas = {name: table.collect_schema() for name, table in make_tables(base).items()}
     return FeatureProgram.compile(
         Featurize.model_validate(rules or RULES), Ingest.model_validate(INGEST), schemas
     )
 
 
-def changed(**rules: Any) -> dict[str, Any]:
+def change_rules(**rules: Any) -> dict[str, Any]:
     return {**RULES, **rules}
 
 
-class Kept:
-    """Entries of sources as they come back from a store: through JSON."""
+class InMemoryStore:
+    """Online store in memory; entries pass through JSON as in a real store."""
 
     def __init__(
-        self, program: FeatureProgram, found: Mapping[str, pl.LazyFrame], since: Any = None
+        self, program: FeatureProgram, tables: Mapping[str, pl.LazyFrame], since: Any = None
     ) -> None:
-        sources = {s: program.clean(s, found[s]) for s in program.used_sources}
-        tables = online_tables(program)
-        self.kept = {t.name: dict(t.entries(sources[t.source], since)) for t in tables}
-        self.decode = {t.name: t.decode for t in tables}
-        self.remembered = LookupCache(tables, self.fetched)
+        sources = {s: program.clean(s, tables[s]) for s in program.used_sources}
+        lookup_tables = online_tables(program)
+        self.entries = {t.name: dict(t.entries(sources[t.source], since)) for t in lookup_tables}
+        self.decode = {t.name: t.decode for t in lookup_tables}
+        self.cache = LookupCache(lookup_tables, self.fetch)
 
-    def fetched(self, table: str, keys: Sequence[tuple[Any, ...]]) -> list[Any | None]:
-        """The entries of some keys."""
-        found = [self.kept[table].get(entry_key(key)) for key in keys]
-        return [None if text is None else self.decode[table](text) for text in found]
+    def fetch(self, table: str, keys: Sequence[tuple[Any, ...]]) -> list[Any | None]:
+        """Return the entries of the keys, None for missing ones."""
+        texts = [self.entries[table].get(entry_key(key)) for key in keys]
+        return [None if text is None else self.decode[table](text) for text in texts]

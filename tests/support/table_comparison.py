@@ -1,4 +1,4 @@
-"""Whether an ingested table holds what its file held, by Python's own reading of each value."""
+"""Comparison of an ingested table with its file, by Python's own parsing of each value."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
     from fuzzed_columns import Column, Table
     from fuzzed_files import File
 
-__all__ = ["compared", "labels_of"]
+__all__ = ["class_labels", "compare_table"]
 
 
-def compared(table: Table, file: File) -> list[str]:
-    """What of the file isn't in ``data/ingested`` as it was meant, in words."""
+def compare_table(table: Table, file: File) -> list[str]:
+    """Describe each difference between the file and ``data/ingested``."""
     import polars as pl
 
     if "quote" in file.fault:
-        return []  # what it holds is a question of taste
+        return []  # its content is ambiguous
     (path,) = Path("data/ingested").glob("*.parquet")
     frame = pl.read_parquet(path)
     source = _source()
@@ -32,22 +32,22 @@ def compared(table: Table, file: File) -> list[str]:
                 faults.append(f"the column {name!r} is gone")
             continue
         markers = {*source.get("null_values", {}).get(name, ())}
-        faults += _column(name, cells, frame[name], markers)
+        faults += _compare_column(name, cells, frame[name], markers)
         column = next((c for c in table.columns if c.name == name), None)
         if column is not None and [c.name for c in table.columns].count(name) == 1:
-            faults += _typed(column, cells, frame[name], markers)
-            for made, sql in derived.items():
+            faults += _check_type(column, cells, frame[name], markers)
+            for derived_name, sql in derived.items():
                 if (
                     f'("{name}"' in sql.replace('""', '"')
                     or f"({name}," in sql
                     or f"({name} " in sql
                 ):
-                    faults += _meant(column, frame[made], markers, made)
+                    faults += _compare_derived(column, frame[derived_name], markers, derived_name)
     return faults
 
 
-def labels_of(table: Table, file: File) -> tuple[list[str], list[str] | None]:
-    """The target's classes by the file, and by the model; none for a regression."""
+def class_labels(table: Table, file: File) -> tuple[list[str], list[str] | None]:
+    """Classes of the target in the file and in the model; none for regression."""
     import json
 
     labels = json.loads(Path("models/fitted/bundle.json").read_text())["labels"]
@@ -55,8 +55,8 @@ def labels_of(table: Table, file: File) -> tuple[list[str], list[str] | None]:
     if labels["type"] == "regression" or name not in file.cells:
         return [], None
     markers = {"", *_source().get("null_values", {}).get(name, ())}
-    meant = {_label(c) for c in file.cells[name] if c is not None and c not in markers}
-    return sorted(meant), sorted(_label(c) for c in labels["classes"])
+    expected = {_label(c) for c in file.cells[name] if c is not None and c not in markers}
+    return sorted(expected), sorted(_label(c) for c in labels["classes"])
 
 
 def _label(value: Any) -> str:
@@ -78,8 +78,8 @@ def _source() -> dict[str, Any]:
     return source
 
 
-def _column(name: str, cells: list[Any], series: Any, markers: set[str]) -> list[str]:
-    """Compare one column with the file's values."""
+def _compare_column(name: str, cells: list[Any], series: Any, markers: set[str]) -> list[str]:
+    """Compare a column with the file's values."""
     if series.dtype.is_nested() or str(series.dtype) in (
         "Binary",
         "Time",
@@ -91,7 +91,7 @@ def _column(name: str, cells: list[Any], series: Any, markers: set[str]) -> list
         cell = None if cell == "" or cell in [*markers] else cell  # noqa: PLW2901
         if value == "":
             value = None  # noqa: PLW2901
-        if _same(cell, value):
+        if _is_equal(cell, value):
             continue
         if value is None and _infinite(cell):
             continue
@@ -99,13 +99,13 @@ def _column(name: str, cells: list[Any], series: Any, markers: set[str]) -> list
     return [f"{faults[0]} and {len(faults) - 1} more"] if faults else []
 
 
-def _same(cell: Any, value: Any) -> bool:
+def _is_equal(cell: Any, value: Any) -> bool:
     if cell is None or value is None:
         return cell is None and value is None
     if isinstance(value, str):
         return _text(cell, value)
     try:
-        return bool(_READ[type(value)](cell) == value)
+        return bool(_PARSERS[type(value)](cell) == value)
     except ValueError:
         return False
 
@@ -130,26 +130,26 @@ def _moment(cell: Any) -> dt.datetime | None:
     return moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)
 
 
-_READ: dict[type, Callable[[Any], Any]] = {
+_PARSERS: dict[type, Callable[[Any], Any]] = {
     bool: lambda cell: {"true": True, "false": False}.get(str(cell).lower()),
     int: lambda cell: int(cell.strip(" ")) if isinstance(cell, str) else cell,
     float: float,
     dt.datetime: _moment,
     dt.date: lambda cell: cell if isinstance(cell, dt.date) else dt.date.fromisoformat(cell),
 }
-"""Type of a value -> what Python reads a cell as."""
+"""Type of a value -> Python's parser of a cell."""
 
 
 def _infinite(cell: Any) -> bool:
-    """Infinity and NaN are taken as missing, and counted."""
+    """Whether a cell is infinite or NaN, which count as missing."""
     try:
         return not math.isfinite(float(cell))
     except (TypeError, ValueError, OverflowError):
         return False
 
 
-def _typed(column: Column, cells: list[Any], series: Any, markers: set[str]) -> list[str]:
-    """Whether the column has the type that its values are of."""
+def _check_type(column: Column, cells: list[Any], series: Any, markers: set[str]) -> list[str]:
+    """Check the type of a column."""
     from mlops_cli.data.column_types import type_name
     from mlops_cli.data.sql.tokens import is_selectable
 
@@ -171,18 +171,18 @@ def _typed(column: Column, cells: list[Any], series: Any, markers: set[str]) -> 
     return [f"{column.name!r} ({column.kind}) is {is_}, and its values are {column.type}"]
 
 
-def _meant(column: Column, made: Any, markers: set[str], name: str) -> list[str]:
-    """Compare what is made of texts in another notation with what was meant."""
-    for at, (text, meant, value) in enumerate(
-        zip(column.texts, column.values, made.to_list(), strict=True)
+def _compare_derived(column: Column, series: Any, markers: set[str], name: str) -> list[str]:
+    """Compare a column derived from texts in another notation with the intended values."""
+    for at, (text, expected, value) in enumerate(
+        zip(column.texts, column.values, series.to_list(), strict=True)
     ):
-        if meant is None or text in markers or not isinstance(meant, float | dt.date):
+        if expected is None or text in markers or not isinstance(expected, float | dt.date):
             continue
-        if isinstance(value, dt.datetime) or isinstance(meant, dt.date):
-            right = value == meant
+        if isinstance(value, dt.datetime) or isinstance(expected, dt.date):
+            right = value == expected
         else:
-            right = value is not None and math.isclose(value, meant, rel_tol=1e-12)
+            right = value is not None and math.isclose(value, expected, rel_tol=1e-12)
         if not right:
-            became = f"{text!r} became {value!r}, {meant!r} is meant"
+            became = f"{text!r} became {value!r}, {expected!r} is meant"
             return [f"{name!r} of {column.name!r} row {at}: {became}"]
     return []

@@ -1,10 +1,10 @@
-"""A project with a data clock whose pipeline is quick: real Git, DVC, bundles and test rows."""
+"""A project with a data clock and a quick pipeline, with real Git, DVC, bundles and test rows."""
 
 import json
 import random
 
 import small_projects
-from small_projects import done, identify, mlops
+from small_projects import mlops, run_command, set_git_identity
 
 PARAMS = """\
 project: {name: shop, seed: 1}
@@ -61,7 +61,7 @@ pathlib.Path("data/features/rows.json").write_text(json.dumps(rows))
 pathlib.Path("reports").mkdir(exist_ok=True)
 pathlib.Path("reports/features.json").write_text(json.dumps({"rows": {"labelled": len(rows)}}))
 """
-MAKE = """\
+MAKE_MODEL = """\
 import json, os, pathlib
 import polars as pl
 from mlops_cli import params
@@ -102,15 +102,15 @@ figure = {"value": error, "low": error, "high": error}
 layout.registration.write_text(json.dumps({
     "name": "shop", "decision": "approved" if error <= limit else "rejected",
     "gates": [{"name": "limits.rmse", "figure": error, "limit": limit, "passed": error <= limit,
-               "reason": f"rmse is {error:.3g}, and at most {limit:g} is asked for"}],
+               "reason": f"rmse is {error:.3g} (required: at most {limit:g})"}],
     "bundle_sha256": manifest["bundle_sha256"], "families": ["lightgbm"],
     "metrics": {"rmse": figure},
 }))
 """
 
 
-def orders(days, per_day=12, seed=0, strange=lambda day: False):
-    """Rows of so many days; on a strange one the price has nothing to do with anything."""
+def make_orders(days, per_day=12, seed=0, strange=lambda day: False):
+    """Make orders of several days; on strange days the price is random."""
     rng = random.Random(seed)  # noqa: S311 - data, not secrets
     lines = ["day,a,b,price"]
     for day in range(days):
@@ -122,49 +122,49 @@ def orders(days, per_day=12, seed=0, strange=lambda day: False):
     return "\n".join(lines) + "\n"
 
 
-def project(root):
-    """A committed project with v0.1.0 of January in production, and orders until March's end."""
+def create_project(root):
+    """Create a project with v0.1.0 of January in production, and orders until the end of March."""
     root.mkdir()
     files = {
         "params.yaml": PARAMS,
         "dvc.yaml": PIPELINE,
         "features.py": FEATURES,
-        "make.py": MAKE,
-        "orders.csv": orders(84),
+        "make.py": MAKE_MODEL,
+        "orders.csv": make_orders(84),
         ".gitignore": "/models/model\n/data/\n.mlops/\n__pycache__/\n",
     }
     for name, text in files.items():
         (root / name).write_text(text)
-    done(root, "git", "init", "--quiet", "--initial-branch", "main")
-    identify(root)
-    done(root, "dvc", "init", "--quiet")
-    done(root, "dvc", "config", "core.analytics", "false")
-    done(root, "git", "add", "--all")
-    done(root, "git", "commit", "--quiet", "--message", "Start")
-    done(root, "mlops", "register")
-    done(root, "mlops", "promote", "v0.1.0", "--to", "production")
+    run_command(root, "git", "init", "--quiet", "--initial-branch", "main")
+    set_git_identity(root)
+    run_command(root, "dvc", "init", "--quiet")
+    run_command(root, "dvc", "config", "core.analytics", "false")
+    run_command(root, "git", "add", "--all")
+    run_command(root, "git", "commit", "--quiet", "--message", "Start")
+    run_command(root, "mlops", "register")
+    run_command(root, "mlops", "promote", "v0.1.0", "--to", "production")
     return root
 
 
-def arrived(root, text):
-    """New data, committed as a data engineer would."""
+def commit_new_data(root, text):
+    """Replace the data, and commit them."""
     (root / "orders.csv").write_text(text)
-    done(root, "git", "commit", "--quiet", "--all", "--message", "New orders")
+    run_command(root, "git", "commit", "--quiet", "--all", "--message", "New orders")
 
 
-def retrained(root, *arguments, **environment):
-    """`mlops retrain --json`: its exit code, what it told, and stderr as one line."""
+def run_retrain(root, *arguments, **environment):
+    """Run `mlops retrain --json`; return exit code, report, and stderr on one line."""
     result = mlops(root, "retrain", "--json", *arguments, **environment)
-    told = json.loads(result.stdout) if result.stdout.strip() else None
-    return result.returncode, told, " ".join(result.stderr.split())
+    report = json.loads(result.stdout) if result.stdout.strip() else None
+    return result.returncode, report, " ".join(result.stderr.split())
 
 
-def state(root):
-    """All that a retraining that came to nothing must leave as it was."""
+def repository_state(root):
+    """Everything that a failed retraining must leave unchanged."""
     outputs = {
         path: path.read_bytes()
         for folder in ("models", "data", "reports")
         for path in (root / folder).rglob("*")
         if path.is_file()
     }
-    return small_projects.state(root), outputs
+    return small_projects.repository_state(root), outputs
