@@ -98,7 +98,7 @@ class Model:
             "estimates": {name: error.to_json() for name, error in errors.items()},
         }
         figures = {
-            name: {m: interval.rounded() for m, interval in intervals.items()}
+            name: {m: interval.to_json() for m, interval in intervals.items()}
             for name, intervals in comparison.figures.items()
         }
         self.baseline = Baseline(

@@ -36,14 +36,14 @@ from mlops_cli.models.families import FAMILIES, FitRequest, TaskInfo
 from mlops_cli.models.labels import LabelCodec
 from mlops_cli.reporting import Silent
 from mlops_cli.splitting.folds import hold_out
+from mlops_cli.training.cv_scorer import CvScorer
 from mlops_cli.training.ensemble_selection import select
-from mlops_cli.training.judge import CvScorer
 from mlops_cli.training.model_selection import CandidateModel, rank_candidates, select_ensemble
 from mlops_cli.training.objective import CvObjective
 from mlops_cli.training.search.journal import Journal
 from mlops_cli.training.search.search import Search, search
 from mlops_cli.training.search.search_space import Candidate, first_choices, narrow
-from mlops_cli.training.search.trials import Limits, Trial, ranked
+from mlops_cli.training.search.trials import Limits, Trial, rank_trials
 from mlops_cli.training.time_budget import SearchPlan
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -131,7 +131,8 @@ def refit_finalists(
 ) -> list[CandidateModel]:
     """Select the best trials for an ensemble, and fit them on all training rows."""
     predicted_trials = [
-        (t, journal.artifacts.read_prediction(t.number)) for t in ranked(trials, maximise=True)[:24]
+        (t, journal.artifacts.read_prediction(t.number))
+        for t in rank_trials(trials, maximise=True)[:24]
     ]
     ranking = rank(
         [CandidateModel(t, p, 0.0) for t, p in predicted_trials if p is not None],
@@ -242,7 +243,7 @@ def main(folder: Path) -> None:
         seed=SEED,
     )
     figures = {
-        name: {m: interval.rounded() for m, interval in intervals.items()}
+        name: {m: interval.to_json() for m, interval in intervals.items()}
         for name, intervals in comparison.figures.items()
     }
     slices = {

@@ -154,9 +154,13 @@ def _cut_periods(
 ) -> tuple[tuple[Period, ...], str]:
     until = request.until or last
     if until is None or request.since >= until:
+        reason = (
+            "the history has no rows"
+            if until is None
+            else f"history ends {format_timestamp(until)}"
+        )
         raise Usage(
-            f"there is nothing from {format_timestamp(request.since)} on: history ends "
-            f"{'nowhere' if until is None else format_timestamp(until)}",
+            f"there is nothing from {format_timestamp(request.since)} on: {reason}",
             "Give an earlier --from.",
         )
     return periods(request.since, until, request.every)

@@ -8,6 +8,7 @@ from typing import Any
 from mlops_cli.backtest.costs import costs_so_far
 from mlops_cli.data.templates import render
 from mlops_cli.monitoring.svg_charts import Chart, Line, lines
+from mlops_cli.reporting import count_noun
 
 __all__ = ["page"]
 
@@ -25,7 +26,7 @@ def page(report: Mapping[str, Any]) -> str:
     return render(
         "mlops_cli.backtest",
         "backtest.html.jinja",
-        {"number": _format},
+        {"number": _format, "count_noun": count_noun},
         report=report,
         metrics=_plot(policies, metrics, "from", f"{report['metric']} by start of the period"),
         costs=_plot(policies, costs, "to", "Cost so far by end of the period"),

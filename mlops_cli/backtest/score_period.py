@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from mlops_cli.backtest.case import BacktestConfig
     from mlops_cli.metrics.catalog import Floats
     from mlops_cli.models.bundle import Bundle
+    from mlops_cli.monitoring.baseline import Baseline
+    from mlops_cli.monitoring.evaluate_window import WindowEvaluation
     from mlops_cli.params import Params
 
 __all__ = ["metric_of", "score_period"]
@@ -54,11 +56,9 @@ def score_period(
     params = config.params
     bundle = bundles.load(model)
     output = bundle.predict(frame)
-    classes = list(bundle.labels.classes)
     # Rows of a class that the model doesn't know are errors; no metric can include them.
-    unseen_class = frame[TARGET].is_not_null() & ~frame[TARGET].is_in(
-        classes or frame[TARGET].implode()
-    )
+    known_classes = list(bundle.labels.classes) or frame[TARGET].implode()
+    unseen_class = frame[TARGET].is_not_null() & ~frame[TARGET].is_in(known_classes)
     requests = frame.with_columns(pl.when(~unseen_class).then(pl.col(TARGET)).alias(TARGET))
     labels = requests[TARGET]
     arrived_labels = requests.select(
@@ -67,26 +67,21 @@ def score_period(
     baseline = load_baseline(model, params)
     features = frame.select(list(bundle.encoder.kinds))
 
-    def monitor(seen_labels: pl.Series, *, drift: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        used_baseline = baseline if drift else replace(baseline, reference=None)
-        slices = params.monitor.slices
+    def monitor(used_baseline: Baseline, seen_labels: pl.Series) -> WindowEvaluation:
+        times, slices = frame[REQUEST_TIME], params.monitor.slices
         window = Window.from_frames(
-            used_baseline, frame[REQUEST_TIME], features, output, labels=seen_labels, slices=slices
+            used_baseline, times, features, output, labels=seen_labels, slices=slices
         )
-        verdict = evaluate_window(
-            window, used_baseline, params.monitor, seed=params.project.seed, previous_check=None
-        )
-        sentences = [f.sentence for f in verdict.findings if f.severity in _ALARMS]
-        return tuple(f for f in verdict.problems if f in _ALARMS), tuple(sentences[:_MAX_FINDINGS])
+        return evaluate_window(window, used_baseline, params.monitor, seed=params.project.seed)
 
-    found_kinds, findings = monitor(arrived_labels, drift=True)
-    hindsight, _ = monitor(labels, drift=False)
+    verdict = monitor(baseline, arrived_labels)
+    hindsight = monitor(replace(baseline, reference=None), labels)
+    sentences = [f.sentence for f in verdict.findings if f.severity in _ALARMS]
     is_labelled = labels.is_not_null().to_numpy()
     errors = unseen_class.cast(pl.Float64).to_numpy().copy()
     errors[is_labelled] = _row_errors(params, bundle, labels.drop_nulls(), output[is_labelled])
-    row_errors = frame.select(
-        pl.col(REQUEST_TIME).dt.date().cast(pl.String), pl.Series("error", errors)
-    )
+    day = pl.col(REQUEST_TIME).dt.date().cast(pl.String)
+    row_errors = frame.select(day, pl.Series("error", errors))
     by_day = row_errors.group_by(REQUEST_TIME).sum().sort(REQUEST_TIME)
     return PeriodScore(
         rows=frame.height,
@@ -95,9 +90,9 @@ def score_period(
         metric=_metric_interval(params, bundle, labels.drop_nulls(), output[is_labelled]),
         error=round(float(errors.sum()), 6),
         by_day={day: round(value, 6) for day, value in by_day.iter_rows()},
-        found=found_kinds,
-        degraded="degraded" in hindsight,
-        findings=findings,
+        found=tuple(p for p in verdict.problems if p in _ALARMS),
+        degraded="degraded" in hindsight.problems,
+        findings=tuple(sentences[:_MAX_FINDINGS]),
     )
 
 
@@ -136,4 +131,4 @@ def _metric_interval(
         Bootstrap(params.evaluate.resamples, params.evaluate.confidence, (params.project.seed, 13)),
     )
     figure = comparison.figures["model"].get(name)
-    return {} if figure is None else figure.rounded()
+    return {} if figure is None else figure.to_json()

@@ -16,6 +16,21 @@ __all__ = ["backtest"]
 
 _DEFAULT_POLICIES = ("never", "monthly", "drift", "performance")
 
+_Policies = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="POLICY",
+        help="never, monthly, 14d, drift, performance, monthly+drift; repeatable.",
+    ),
+]
+_LabelDelay = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DURATION",
+        help="The time from a row's values to its label; by default feedback.delay.",
+    ),
+]
+
 
 def backtest(
     since: Annotated[
@@ -29,20 +44,8 @@ def backtest(
         str,
         typer.Option(metavar="DURATION", help="The time between two checks of the model: 7d, 1mo."),
     ] = "1mo",
-    policy: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="POLICY",
-            help="never, monthly, 14d, drift, performance, monthly+drift; repeatable.",
-        ),
-    ] = None,
-    label_delay: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DURATION",
-            help="The time from a row's values to its label; by default feedback.delay.",
-        ),
-    ] = None,
+    policy: _Policies = None,
+    label_delay: _LabelDelay = None,
     jobs: Annotated[
         int, typer.Option(min=0, metavar="N", help="The processes; 0: one for each core.")
     ] = 0,

@@ -6,15 +6,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mlops_cli.cli.options import FailOnBad, Json, ModelOption, timestamp
+from mlops_cli.cli.options import INPUT_FILES, FailOnBad, Json, ModelOption, timestamp
 from mlops_cli.cli.output import console
 
 if TYPE_CHECKING:
-    from mlops_cli.feedback.import_labels import ImportResult
+    from mlops_cli.feedback.label_reader import ImportResult
 
 __all__ = ["feedback"]
 
 _MAX_EXAMPLES = 5
+
+_Until = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DATE", help="With --from-project: labels known at this time; by default today."
+    ),
+]
 
 feedback = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -29,25 +36,14 @@ def group() -> None:
 
 @feedback.command("import")
 def import_labels(
-    file: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="FILE|GLOB",
-            help="CSV, JSON Lines (both also .gz) or Parquet; a glob in quotes.",
-        ),
-    ] = None,
+    file: Annotated[str | None, INPUT_FILES] = None,
     from_project: Annotated[
         bool,
         typer.Option(
             "--from-project", help="Instead of FILE: from the base source, by featurize.target."
         ),
     ] = False,
-    until: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DATE", help="With --from-project: labels known at this time; by default today."
-        ),
-    ] = None,
+    until: _Until = None,
     label: Annotated[
         str, typer.Option(metavar="COLUMN", help="The column with the labels.")
     ] = "label",

@@ -17,6 +17,31 @@ if TYPE_CHECKING:
 
 __all__ = ["init"]
 
+_Task = Annotated[
+    Literal["binary", "multiclass", "regression"] | None,
+    typer.Option(
+        "--task",
+        metavar="TASK",
+        help="binary, multiclass or regression; by default the target's values decide.",
+    ),
+]
+_TimeColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--time",
+        metavar="COLUMN",
+        help="Split by the time in this column; the latest rows are the test set.",
+    ),
+]
+_ProjectName = Annotated[
+    str | None,
+    typer.Option(
+        "--name",
+        metavar="NAME",
+        help="The project's name, of two letters or more; by default the folder's.",
+    ),
+]
+
 
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder of the new project.")],
@@ -30,36 +55,15 @@ def init(
         str, typer.Option("--target", metavar="COLUMN", help="The column to predict.")
     ],
     *,
-    task: Annotated[
-        Literal["binary", "multiclass", "regression"] | None,
-        typer.Option(
-            "--task",
-            metavar="TASK",
-            help="binary, multiclass or regression; by default the target's values decide.",
-        ),
-    ] = None,
-    time: Annotated[
-        str | None,
-        typer.Option(
-            "--time",
-            metavar="COLUMN",
-            help="Split by the time in this column; the latest rows are the test set.",
-        ),
-    ] = None,
+    task: _Task = None,
+    time: _TimeColumn = None,
     group: Annotated[
         str | None,
         typer.Option(
             "--group", metavar="COLUMN", help="Keep all rows of one value in the same split."
         ),
     ] = None,
-    name: Annotated[
-        str | None,
-        typer.Option(
-            "--name",
-            metavar="NAME",
-            help="The project's name, of two letters or more; by default the folder's.",
-        ),
-    ] = None,
+    name: _ProjectName = None,
     encoding: Annotated[
         str,
         typer.Option(

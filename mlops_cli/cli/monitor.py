@@ -22,35 +22,38 @@ _EXIT_CODES = {"drift": 10, "degraded": 11}
 _MAX_COLUMNS = 12
 """Maximum number of columns in the drift table."""
 
+_Since = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DATE", help="The window's start; by default monitor.window before its end."
+    ),
+]
+_Until = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DATE", help="The window's end (exclusive); by default the newest prediction."
+    ),
+]
+_Version = Annotated[
+    str | None,
+    typer.Option(
+        "--version",
+        "-v",
+        metavar="VERSION",
+        help="Check this version only; by default all, that of retrain.stage first.",
+    ),
+]
+_FailOn = Annotated[
+    str,
+    typer.Option(metavar="LIST", help="Verdicts with exit code 10 or 11: drift, degraded, none."),
+]
+
 
 def monitor(
-    since: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DATE", help="The window's start; by default monitor.window before its end."
-        ),
-    ] = None,
-    until: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DATE", help="The window's end (exclusive); by default the newest prediction."
-        ),
-    ] = None,
-    version: Annotated[
-        str | None,
-        typer.Option(
-            "--version",
-            "-v",
-            metavar="VERSION",
-            help="Check this version only; by default all, that of retrain.stage first.",
-        ),
-    ] = None,
-    fail_on: Annotated[
-        str,
-        typer.Option(
-            metavar="LIST", help="Verdicts with exit code 10 or 11: drift, degraded, none."
-        ),
-    ] = "drift,degraded",
+    since: _Since = None,
+    until: _Until = None,
+    version: _Version = None,
+    fail_on: _FailOn = "drift,degraded",
     html: Annotated[
         str | None, typer.Option(metavar="PATH", help="Also write an HTML report, as one file.")
     ] = None,

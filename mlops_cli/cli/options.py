@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from mlops_cli.params import Params
 
 __all__ = [
+    "INPUT_FILES",
     "FailOnBad",
     "Features",
     "Fetch",
@@ -31,6 +32,9 @@ __all__ = [
 _VERSION_HELP = "v0.2.0, latest, or a stage such as production."
 _MODEL_HELP = "v0.2.0, latest, a stage such as production, or workspace (the last run's model)."
 
+INPUT_FILES = typer.Argument(
+    metavar="FILE|GLOB", help="CSV, JSON Lines (both also .gz) or Parquet; a glob in quotes."
+)
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else.")]
 Force = Annotated[
     bool, typer.Option("--force", "-f", help="Do all the work again, even if nothing changed.")

@@ -7,37 +7,32 @@ from typing import Annotated
 
 import typer
 
-from mlops_cli.cli.options import FailOnBad, Features, Force, Json, ModelOption
+from mlops_cli.cli.options import INPUT_FILES, FailOnBad, Features, Force, Json, ModelOption
 from mlops_cli.cli.output import console
 
 __all__ = ["predict"]
 
+_Output = Annotated[
+    Path,
+    typer.Option(
+        "--output", "-o", metavar="PATH", help="The file to write: .parquet, .csv or .jsonl."
+    ),
+]
+_Explain = Annotated[
+    int,
+    typer.Option(min=0, metavar="N", help="Also write the N most important features of each row."),
+]
+
 
 def predict(
-    file: Annotated[
-        str,
-        typer.Argument(
-            metavar="FILE|GLOB",
-            help="CSV, JSON Lines (both also .gz) or Parquet; a glob in quotes.",
-        ),
-    ],
-    output: Annotated[
-        Path,
-        typer.Option(
-            "--output", "-o", metavar="PATH", help="The file to write: .parquet, .csv or .jsonl."
-        ),
-    ],
+    file: Annotated[str, INPUT_FILES],
+    output: _Output,
     version: ModelOption = "production",
     features: Features = False,
     keep: Annotated[
         str, typer.Option(metavar="COLUMNS", help="Columns of FILE to keep, separated by commas.")
     ] = "",
-    explain: Annotated[
-        int,
-        typer.Option(
-            min=0, metavar="N", help="Also write the N most important features of each row."
-        ),
-    ] = 0,
+    explain: _Explain = 0,
     fail_on_bad: FailOnBad = False,
     slice_rows: Annotated[
         int, typer.Option(min=1, metavar="N", help="Rows scored at a time: memory grows with them.")

@@ -21,16 +21,34 @@ serve.command("build")(build)
 serve.command("containerize")(containerize)
 serve.command("manifests")(manifests)
 
+_Version = Annotated[
+    str | None,
+    typer.Option(
+        "--version", "-v", metavar="VERSION", help="v0.2.0 or latest; by default production."
+    ),
+]
+_Follow = Annotated[
+    bool,
+    typer.Option("--follow", help="Switch to a version that enters the stage, without a restart."),
+]
+_Fetch = Annotated[
+    str | None,
+    typer.Option(
+        metavar="30s|off",
+        help="With --follow: how often to fetch from the Git remote; off: only this clone's "
+        "tags count. By default serve.fetch (30s).",
+    ),
+]
+_Canary = Annotated[
+    str | None,
+    typer.Option(metavar="VERSION=5%", help="Responds for this share of the entities."),
+]
+
 
 @serve.callback()
 def run_service(
     context: typer.Context,
-    version: Annotated[
-        str | None,
-        typer.Option(
-            "--version", "-v", metavar="VERSION", help="v0.2.0 or latest; by default production."
-        ),
-    ] = None,
+    version: _Version = None,
     stage: Annotated[
         str | None,
         typer.Option("--stage", "-s", metavar="STAGE", help="The version in this stage."),
@@ -44,28 +62,13 @@ def run_service(
     port: Annotated[
         int, typer.Option(min=1, max=65535, metavar="PORT", help="The port to listen at.")
     ] = 3000,
-    follow: Annotated[
-        bool,
-        typer.Option(
-            "--follow", help="Switch to a version that enters the stage, without a restart."
-        ),
-    ] = False,
-    fetch: Annotated[
-        str | None,
-        typer.Option(
-            metavar="30s|off",
-            help="With --follow: how often to fetch from the Git remote; off: only this clone's "
-            "tags count. By default serve.fetch (30s).",
-        ),
-    ] = None,
+    follow: _Follow = False,
+    fetch: _Fetch = None,
     shadow: Annotated[
         str | None,
         typer.Option(metavar="VERSION", help="Scores and logs the same rows, but doesn't respond."),
     ] = None,
-    canary: Annotated[
-        str | None,
-        typer.Option(metavar="VERSION=5%", help="Responds for this share of the entities."),
-    ] = None,
+    canary: _Canary = None,
     no_log: Annotated[
         bool, typer.Option("--no-log", help="Log no predictions, and accept no labels.")
     ] = False,
@@ -80,15 +83,7 @@ def run_service(
     """
     if runs_subcommand(context):
         return
-    from mlops_cli.serving.service.run import run, settle_threads
-
-    settle_threads()  # before the import of Polars, which reads these settings
-    from mlops_cli.cli.output.progress import live_progress
-    from mlops_cli.cli.project import open_project
     from mlops_cli.errors import Usage
-    from mlops_cli.registry.select_version import WORKSPACE
-    from mlops_cli.serving.prepare import prepare_models
-    from mlops_cli.serving.service.settings import parse_share
 
     if sum((version is not None, stage is not None, workspace)) > 1:
         raise Usage("--version, --stage and --workspace exclude each other", "Give one of them.")
@@ -96,34 +91,66 @@ def run_service(
         raise Usage("--follow follows a stage, not a version", "Use it with --stage, or alone.")
     if fetch is not None and not follow:
         raise Usage("--fetch is of use with --follow only", "Add --follow, or leave it out.")
+    _serve(
+        None if workspace else version or stage or "production",
+        (stage or "production") if follow else None,
+        fetch,
+        (host, port),
+        shadow=shadow,
+        canary=canary,
+        log_events=not no_log,
+    )
+
+
+def _serve(
+    version: str | None,
+    stage: str | None,
+    fetch: str | None,
+    address: tuple[str, int],
+    *,
+    shadow: str | None,
+    canary: str | None,
+    log_events: bool,
+) -> None:
+    """Serve a version, or the last run's model; if a stage is given, also what enters it."""
+    from mlops_cli.serving.service.run import run, settle_threads
+
+    settle_threads()  # before the import of Polars, which reads these settings
+    from mlops_cli.cli.output.progress import live_progress
+    from mlops_cli.cli.project import open_project
+    from mlops_cli.registry.select_version import WORKSPACE
+    from mlops_cli.serving.prepare import prepare_models
+    from mlops_cli.serving.service.settings import parse_share
+
     layout, params = open_project()
     with live_progress("serve", quiet=False) as progress:
         settings = prepare_models(
             params,
             layout,
-            WORKSPACE if workspace else version or stage or "production",
+            WORKSPACE if version is None else version,
             shadow=shadow,
             canary=None if canary is None else parse_share(canary),
-            follow=(stage or "production") if follow else None,
-            log_events=not no_log,
+            follow=stage,
+            log_events=log_events,
             progress=progress,
         )
+    host, port = address
 
-    def ready(service: Service) -> None:
+    def print_banner(service: Service) -> None:
         _print_banner(settings, service, host, port)
 
     if settings.follow is None:
-        run(settings, host, port, ready)
+        run(settings, host, port, print_banner)
         return
     from mlops_cli.serving import follow as following
 
     with following.follow(params, layout, settings, fetch) as attach:
 
-        def attached(service: Service) -> None:
+        def attach_and_print(service: Service) -> None:
             attach(service)
-            ready(service)
+            print_banner(service)
 
-        run(settings, host, port, attached)
+        run(settings, host, port, attach_and_print)
 
 
 def _print_banner(settings: Settings, service: Service, host: str, port: int) -> None:

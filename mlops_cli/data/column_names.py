@@ -8,15 +8,15 @@ from collections.abc import Container
 
 from mlops_cli.params.base import LONGEST_NAME
 
-__all__ = ["feature_name", "project_name", "quoted"]
+__all__ = ["feature_name", "project_name", "quote"]
 
 
-def quoted(name: str) -> str:
+def quote(name: str) -> str:
     """The column as a SQL identifier, in double quotes only if it needs them.
 
     Examples
     --------
-    >>> quoted("radius"), quoted("mean radius"), quoted("end")
+    >>> quote("radius"), quote("mean radius"), quote("end")
     ('radius', '"mean radius"', '"end"')
     """
     if re.fullmatch(r"[a-z][a-z0-9_]*", name) and _is_plain(name):

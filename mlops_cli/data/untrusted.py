@@ -197,7 +197,7 @@ def json_tree(content: bytes | str, location: str) -> Any:
             problem = f"is not readable as JSON: {' '.join(str(error).split())[:_SHOWN]}"
     raise DataRefused(
         f"{location} {problem}",
-        "Bring it back with `git checkout` or `dvc checkout`, or make it anew with `mlops run`.",
+        "Bring it back with `git checkout` or `dvc checkout`, or create it again with `mlops run`.",
     )
 
 

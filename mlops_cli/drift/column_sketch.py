@@ -92,7 +92,7 @@ class Sketch:
         )
 
     @classmethod
-    def of_absent_column(cls, binning: Binning, rows: int = 0) -> Sketch:
+    def from_absent_column(cls, binning: Binning, rows: int = 0) -> Sketch:
         """Sketch rows that lack the column."""
         counts = np.zeros(256, dtype=np.int64)
         counts[MISSING] = rows

@@ -179,7 +179,7 @@ def _size_notes(windows: dict[str, Profile], rules: DriftRules) -> tuple[str, ..
 def _untested_notes(reference: Reference, parts: Iterable[str]) -> list[str]:
     return [
         f"{part}: {name!r} has many names, and the model's profile is of a version that didn't "
-        "count them by groups: its drift isn't tested until a model is registered anew"
+        "count them by groups: its drift isn't tested until a model is registered again"
         for part in parts
         for name, sketch in getattr(reference, part).columns.items()
         if sketch.binning.untestable

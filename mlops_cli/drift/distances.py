@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlops_cli.drift.binning import OTHER
+from mlops_cli.drift.binning import ABOVE, BELOW, MISSING, OTHER
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -100,7 +100,7 @@ def cells(reference: Sketch, window: Sketch) -> list[tuple[str, int, int]]:
     """
     if reference.binning.kind == "number":
         return _decile_cells(reference, window)
-    ours, theirs = reference.counts[:255], window.counts[:255]
+    ours, theirs = reference.counts[:MISSING], window.counts[:MISSING]
     codes = np.argsort(-ours, kind="stable")
     codes = codes[(ours[codes] + theirs[codes]) > 0]
     named, others = codes[codes != OTHER], codes[codes == OTHER]
@@ -126,10 +126,10 @@ def _decile_cells(reference: Sketch, window: Sketch) -> list[tuple[str, int, int
             (binning.range_label(first, code), int(ours[span].sum()), int(theirs[span].sum()))
         )
         first = code + 1
-    for code in (0, 253):
+    for code in (BELOW, ABOVE):
         if ours[code] + theirs[code]:
             entry = (binning.label(code), int(ours[code]), int(theirs[code]))
-            entries.insert(0, entry) if code == 0 else entries.append(entry)
+            entries.insert(0, entry) if code == BELOW else entries.append(entry)
     return entries
 
 

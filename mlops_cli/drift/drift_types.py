@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from mlops_cli.drift.binning import MISSING
+from mlops_cli.drift.binning import ABOVE, MISSING
 from mlops_cli.drift.distances import kolmogorov_smirnov
 from mlops_cli.drift.significance import effective_n
 
@@ -184,6 +184,6 @@ def _remaining_distance(reference: Sketch, values: Floats, factor: float, offset
         # Rounding must not push a value across the limit that it is equal to.
         slack = 1e-9 * max(abs(binning.breaks[0]), abs(binning.breaks[-1]))
         codes = np.searchsorted(limits, original + slack, side="right")
-        codes[original > binning.breaks[-1] + slack] = 253
+        codes[original > binning.breaks[-1] + slack] = ABOVE
     counts = np.bincount(codes, minlength=MISSING)[:MISSING]
     return kolmogorov_smirnov(reference.counts[:MISSING], counts)

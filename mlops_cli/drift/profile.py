@@ -65,7 +65,7 @@ class Profile:
         """
         binnings = {name: Binning.fit(frame[name], kind) for name, kind in kinds.items()}
         empty = cls(
-            {n: Sketch.of_absent_column(c) for n, c in binnings.items()},
+            {n: Sketch.from_absent_column(c) for n, c in binnings.items()},
             Sample.empty(binnings),
             seed=seed,
         )
@@ -179,7 +179,7 @@ class Profile:
         def sketch(name: str) -> Sketch:
             binning = self.columns[name].binning
             if name not in frame_columns:
-                return Sketch.of_absent_column(binning, frame.height)
+                return Sketch.from_absent_column(binning, frame.height)
             return Sketch.from_binned(binning, binning.count_values(frame[name]))
 
         sketches = dict(zip(self.columns, map_columns(sketch, self.columns), strict=True))

@@ -67,6 +67,6 @@ def read_reference(folder: Path) -> Reference:
     if (folder / "bundle.json").is_file() and not (folder / PROFILE).is_file():
         raise NotFound(
             f"{folder} has no reference profile ({PROFILE}): it was made by an older mlops-cli",
-            "Register the model anew with `mlops register`, or monitor a newer version.",
+            "Register the model again with `mlops register`, or monitor a newer version.",
         )
     return Reference.from_json(read_json(folder / PROFILE))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mlops_cli.evaluation.fairness import of_decisions, of_values
+from mlops_cli.evaluation.fairness import measure_decision_fairness, measure_value_fairness
 from mlops_cli.evaluation.slice_finder import SegmentSearch
 from mlops_cli.metrics.bootstrap import Bootstrap, compare
 from mlops_cli.metrics.row_losses import row_losses
@@ -71,7 +71,7 @@ def worst_segments(
         rows = segment.rows
         model = {"model": prediction[rows]}
         comparison = compare([metric], y[rows], model, bootstrap, weights=weights_of(rows))
-        figures = {m: figure.rounded() for m, figure in comparison.figures["model"].items()}
+        figures = {m: figure.to_json() for m, figure in comparison.figures["model"].items()}
         entries.append(_entry(segment, len(y)) | {"metrics": figures})
     return {"loss": loss_name, "tried": tried, "found": entries}
 
@@ -107,5 +107,11 @@ def measure_fairness(
     }
     if decisions is None:
         values = y.astype(float)
-        return {c: of_values(frame[c], values, prediction, **sampling) for c in frame.columns}
-    return {c: of_decisions(frame[c], y, decisions, classes, **sampling) for c in frame.columns}
+        return {
+            c: measure_value_fairness(frame[c], values, prediction, **sampling)
+            for c in frame.columns
+        }
+    return {
+        c: measure_decision_fairness(frame[c], y, decisions, classes, **sampling)
+        for c in frame.columns
+    }

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mlops_cli.metrics.bootstrap import Bootstrap
     from mlops_cli.metrics.weighted import Floats, Truth
 
-__all__ = ["MEASURES", "of_decisions", "of_values"]
+__all__ = ["MEASURES", "measure_decision_fairness", "measure_value_fairness"]
 
 MEASURES = (
     "demographic_parity_difference",
@@ -41,7 +41,7 @@ _Counts = dict[str, "tuple[Floats, Floats]"]
 """Rate -> numerator and denominator."""
 
 
-def of_decisions(
+def measure_decision_fairness(
     column: pl.Series,
     y: Truth,
     decisions: Truth,
@@ -84,16 +84,7 @@ def of_decisions(
     resampled = np.stack(
         [rng.multinomial(n.sum(), n / n.sum(), bootstrap.resamples) for n in cells], 1
     )
-
-    def count_by_class(counts: NDArray[np.intp]) -> tuple[list[_Counts], _Counts]:
-        """Turn (..., groups, k * k) into counts of each class against the rest, and of errors."""
-        table = counts.reshape(*counts.shape[:-1], k, k).astype(np.float64)
-        codes = [1] if k == 2 else list(range(k))  # noqa: PLR2004
-        total = table.sum((-2, -1))
-        errors = {"error_rate": (total - np.trace(table, axis1=-2, axis2=-1), total)}
-        return [_class_counts(table, c) for c in codes], errors
-
-    rates, errors = count_by_class(cells)
+    rates, errors = _count_by_class(cells, k)
     reported = (rates[0] if k == 2 else {}) | errors  # noqa: PLR2004
     rate_intervals = {
         name: _wilson_intervals(numerator, denominator, confidence)
@@ -104,12 +95,12 @@ def of_decisions(
         small,
         rate_intervals,
         _gaps(rates, errors),
-        _gaps(*count_by_class(resampled)),
+        _gaps(*_count_by_class(resampled, k)),
         confidence,
     )
 
 
-def of_values(
+def measure_value_fairness(
     column: pl.Series,
     y: Floats,
     prediction: Floats,
@@ -117,7 +108,7 @@ def of_values(
     min_rows: int,
     bootstrap: Bootstrap,
 ) -> dict[str, Any]:
-    """Compute mean prediction, mean error and mean absolute error by group; see ``of_decisions``.
+    """Compute mean prediction, mean error and mean absolute error by group.
 
     The error is prediction minus label: above 0 where predictions for the group are too high.
     """
@@ -167,6 +158,15 @@ def _divide(numerator: Floats, denominator: Floats) -> Floats:
     return np.divide(
         numerator, denominator, out=np.full_like(numerator, np.nan), where=denominator > 0
     )
+
+
+def _count_by_class(counts: NDArray[np.intp], k: int) -> tuple[list[_Counts], _Counts]:
+    """Turn (..., groups, k * k) into counts of each class against the rest, and of errors."""
+    table = counts.reshape(*counts.shape[:-1], k, k).astype(np.float64)
+    codes = [1] if k == 2 else list(range(k))  # noqa: PLR2004
+    total = table.sum((-2, -1))
+    errors = {"error_rate": (total - np.trace(table, axis1=-2, axis2=-1), total)}
+    return [_class_counts(table, c) for c in codes], errors
 
 
 def _class_counts(table: Floats, code: int) -> _Counts:
@@ -236,11 +236,11 @@ def _report(
 ) -> dict[str, Any]:
     def make_interval(value: Any, resampled: Floats) -> dict[str, float] | None:
         interval = percentile_interval(float(value), resampled, confidence)
-        return interval.rounded() if interval.defined else None
+        return interval.to_json() if interval.defined else None
 
     entries = []
     for g, (value, rows) in enumerate(groups):
-        rates = {name: each[g].rounded() for name, each in by_group.items() if each[g].defined}
+        rates = {name: each[g].to_json() for name, each in by_group.items() if each[g].defined}
         entries.append({"value": value, "rows": len(rows)} | rates)
     # A gap needs two groups.
     intervals = {

@@ -69,7 +69,7 @@ class Estimate:
     interval: Interval
     sampling_error: float
 
-    def widened(self, standard_error: float, parts: int, confidence: float) -> Estimate:
+    def widen(self, standard_error: float, parts: int, confidence: float) -> Estimate:
         """Widen the interval by a standard error that was measured on ``parts`` parts."""
         from scipy.special import ndtri, stdtrit
 

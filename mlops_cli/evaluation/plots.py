@@ -26,7 +26,7 @@ __all__ = [
     "calibration",
     "confusion",
     "importance",
-    "of_probabilities",
+    "plot_probabilities",
     "precision_recall",
     "residuals",
     "roc",
@@ -254,7 +254,7 @@ def residuals(y: Floats, prediction: Floats, seed: int | Sequence[int]) -> Point
     return _points(predicted=prediction[sample], residual=(y - prediction)[sample])
 
 
-def of_probabilities(task: Task, y: Truth, prediction: Floats) -> dict[str, Points]:
+def plot_probabilities(task: Task, y: Truth, prediction: Floats) -> dict[str, Points]:
     """Compute points by file name, from class codes (n,) and probabilities (n, k)."""
     if task.type == "multiclass":
         hit = decide(prediction) == y

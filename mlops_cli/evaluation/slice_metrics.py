@@ -69,7 +69,7 @@ def break_down(
             "metrics": {k: round(v, 6) for k, v in values.items() if not math.isnan(v)},
         }
         if metrics[0].name in intervals:
-            entry["interval"] = intervals[metrics[0].name].rounded()
+            entry["interval"] = intervals[metrics[0].name].to_json()
         entries.append(entry)
     small_slices = [len(part.rows) for part in parts if len(part.rows) < min_rows]
     return {

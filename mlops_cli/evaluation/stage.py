@@ -7,7 +7,6 @@ confusion plot and the costs use the model's own threshold.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from mlops_cli.data import parquet
 from mlops_cli.data.atomic_files import atomic_write, write_json
 from mlops_cli.errors import BadParams, DataRefused, nearest
 from mlops_cli.evaluation import plots as curves
+from mlops_cli.evaluation.baseline_comparison import compare_with_baselines
 from mlops_cli.evaluation.error_analysis import measure_fairness, worst_segments
 from mlops_cli.evaluation.performance_estimation import validate_estimates
 from mlops_cli.evaluation.permutation_importance import (
@@ -24,16 +24,15 @@ from mlops_cli.evaluation.permutation_importance import (
     permutation_importance,
 )
 from mlops_cli.evaluation.reliability import reliability_curves
+from mlops_cli.evaluation.scored_split import ScoredSplit
 from mlops_cli.evaluation.shap import mean_contributions
 from mlops_cli.evaluation.slice_finder import MAX_PAIRED_COLUMNS
 from mlops_cli.evaluation.slice_metrics import break_down, worst
 from mlops_cli.evaluation.tables import evaluation_tables
 from mlops_cli.layout import TARGET, TIME
-from mlops_cli.metrics.bootstrap import Bootstrap, Comparison, compare
-from mlops_cli.metrics.catalog import BEST_BY_MEDIAN, default_metrics, lookup
+from mlops_cli.metrics.catalog import default_metrics, lookup
 from mlops_cli.metrics.costs import cost_matrix, weigh_threshold
 from mlops_cli.metrics.weighted import row_weights
-from mlops_cli.models import baselines
 from mlops_cli.models import bundle as bundles
 from mlops_cli.reporting import Summary, figure_text
 
@@ -43,8 +42,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from mlops_cli.layout import Layout
-    from mlops_cli.metrics.catalog import Floats, Metric, Truth
-    from mlops_cli.models.bundle import Bundle
+    from mlops_cli.metrics.bootstrap import Comparison
     from mlops_cli.params import Params
     from mlops_cli.reporting import Progress
 
@@ -58,43 +56,6 @@ _HEADLINE_METRICS = 4
 """Number of metrics in the headline file."""
 _MAX_CLASSES = 50
 """Maximum classes of a confusion matrix in the report."""
-
-
-@dataclass(frozen=True)
-class _Case:
-    """The test split: rows, labels (n,), predictions, and the metrics to evaluate."""
-
-    params: Params
-    bundle: Bundle
-    frame: pl.DataFrame
-    y: Truth
-    prediction: Floats
-    metrics: tuple[Metric, ...]
-    weights: Floats | None = None
-
-    @property
-    def names(self) -> list[str]:
-        """Names of the classes, as text."""
-        return [str(label) for label in self.bundle.labels.classes]
-
-    @property
-    def threshold(self) -> float:
-        """Lowest probability at which a binary decision is yes."""
-        return 0.5 if self.bundle.threshold is None else self.bundle.threshold
-
-    @property
-    def decisions(self) -> Truth:
-        """Decisions as class codes (n,); in a binary task by the threshold."""
-        return self.bundle.decide(self.prediction)
-
-    def seed(self, stream: int) -> list[int]:
-        """Seed of one of the random streams."""
-        return [self.params.project.seed, stream]
-
-    def bootstrap(self, stream: int) -> Bootstrap:
-        """Bootstrap settings with one of the random streams."""
-        rules = self.params.evaluate
-        return Bootstrap(rules.resamples, rules.confidence, self.seed(stream))
 
 
 def run(params: Params, layout: Layout, progress: Progress) -> Summary:
@@ -111,8 +72,10 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
 
     # The rounding of BLAS depends on the number of threads.
     with threadpool_limits(limits=1, user_api="blas"):
-        case = _load_case(params, layout, progress)
-        comparison = _compare_with_baselines(case, layout, progress)
+        case = _score_test_split(params, layout, progress)
+        progress.update("fitting the baselines")
+        training_rows = _read_training_rows(case, layout)
+        comparison = compare_with_baselines(case, training_rows, _INTERVALS, progress)
         importances = _measure_importance(case, progress)
         slices = _break_down_slices(case, progress)
         report = _report(case, comparison, slices, importances)
@@ -133,7 +96,7 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
     return _summary(case, comparison, report)
 
 
-def _load_case(params: Params, layout: Layout, progress: Progress) -> _Case:
+def _score_test_split(params: Params, layout: Layout, progress: Progress) -> ScoredSplit:
     kind = params.task.type
     names = params.evaluate.metrics or default_metrics(kind)
     for name in names:
@@ -157,7 +120,9 @@ def _load_case(params: Params, layout: Layout, progress: Progress) -> _Case:
     costs = cost_matrix(params.task, bundle.labels.classes)
     metrics = tuple(lookup(name, kind, costs) for name in names)
     weights = None if weight is None else row_weights(frame[weight], weight)
-    return _Case(params, bundle, frame, y, bundle.predict(frame), metrics, weights)
+    prediction = bundle.predict(frame)
+    settings, seed = params.evaluate, params.project.seed
+    return ScoredSplit(params.task, settings, seed, bundle, frame, y, prediction, metrics, weights)
 
 
 def _require_columns(key: str, names: Sequence[str], columns: Sequence[str]) -> None:
@@ -170,56 +135,19 @@ def _require_columns(key: str, names: Sequence[str], columns: Sequence[str]) -> 
             )
 
 
-def _compare_with_baselines(case: _Case, layout: Layout, progress: Progress) -> Comparison:
-    """Compare the model with a constant and a linear baseline on the same resamples."""
+def _read_training_rows(case: ScoredSplit, layout: Layout) -> pl.DataFrame:
     import polars as pl
 
-    from mlops_cli.models.families import TaskInfo
-
-    progress.update("fitting the baselines")
-    encoder, labels = case.bundle.encoder, case.bundle.labels
-    training_rows = pl.concat(
+    columns = [*case.bundle.encoder.kinds, TARGET]
+    return pl.concat(
         [
-            parquet.scan(layout.split(name)).select([*encoder.kinds, TARGET]).collect()
+            parquet.scan(layout.split(name)).select(columns).collect()
             for name in ("train", "validation")
         ]
     )
-    y = labels.encode(training_rows[TARGET], "the train and validation splits")
-    classes = len(labels.classes)
-    task = TaskInfo(case.params.task.type, classes, encoder.categorical)
-    seed = case.params.project.seed
-    linear = baselines.linear(encoder.transform(training_rows), y, task, seed)
-    linear_prediction = linear.predict(encoder.transform(case.frame))
-
-    figures: dict[str, dict[str, Any]] = {"model": {}, "constant": {}, "linear": {}}
-    gains: dict[str, dict[str, Any]] = {"constant": {}, "linear": {}}
-    resamples = case.params.evaluate.resamples
-    # Regression has two constants (mean and median), each the best one for its metrics. The seed
-    # is the same, so the resamples are, too.
-    for metrics in _by_constant(case.metrics):
-        constant = baselines.constant(y, classes, metrics[0].name, len(case.y))
-        comparison = compare(
-            metrics,
-            case.y,
-            {"model": case.prediction, "constant": constant, "linear": linear_prediction},
-            case.bootstrap(_INTERVALS),
-            weights=case.weights,
-            report=lambda done: progress.update("bootstrap", done, resamples),
-        )
-        for name, intervals in comparison.figures.items():
-            figures[name] |= intervals
-        for name, intervals in comparison.gains.items():
-            gains[name] |= intervals
-    return Comparison(figures, gains)
 
 
-def _by_constant(metrics: tuple[Metric, ...]) -> list[list[Metric]]:
-    medians = [m for m in metrics if m.name in BEST_BY_MEDIAN]
-    means = [m for m in metrics if m.name not in BEST_BY_MEDIAN]
-    return [group for group in (means, medians) if group]
-
-
-def _model_importance(case: _Case) -> dict[str, float]:
+def _model_importance(case: ScoredSplit) -> dict[str, float]:
     """Map each feature to its share of the importance that the members report themselves."""
     members = case.bundle.members
     total = sum(member.weight for member in members)
@@ -228,7 +156,7 @@ def _model_importance(case: _Case) -> dict[str, float]:
     return dict(zip(case.bundle.encoder.kinds, by_feature.tolist(), strict=True))
 
 
-def _measure_importance(case: _Case, progress: Progress) -> dict[str, dict[str, float]]:
+def _measure_importance(case: ScoredSplit, progress: Progress) -> dict[str, dict[str, float]]:
     """Measure importance by feature: by the model itself (``own``), and by permutation."""
     own = _model_importance(case)
     features = list(own)
@@ -254,9 +182,9 @@ def _measure_importance(case: _Case, progress: Progress) -> dict[str, dict[str, 
     }
 
 
-def _analyse_errors(case: _Case, progress: Progress) -> dict[str, Any]:
+def _analyse_errors(case: ScoredSplit, progress: Progress) -> dict[str, Any]:
     """Compute SHAP contributions, worst segments, and fairness."""
-    rules, features = case.params.evaluate, list(case.bundle.encoder.kinds)
+    rules, features = case.settings, list(case.bundle.encoder.kinds)
     progress.update("contributions of features")
     shap = mean_contributions(
         case.bundle,
@@ -295,7 +223,7 @@ def _analyse_errors(case: _Case, progress: Progress) -> dict[str, Any]:
     return {"shap": shap, "worst_segments": segments, "fairness": fairness}
 
 
-def _validate_for_monitoring(case: _Case, progress: Progress) -> dict[str, Any]:
+def _validate_for_monitoring(case: ScoredSplit, progress: Progress) -> dict[str, Any]:
     """Compute reliability curves, and how accurate performance estimation is with them."""
     progress.update("estimating performance without labels")
     order = np.arange(len(case.y))
@@ -309,8 +237,8 @@ def _validate_for_monitoring(case: _Case, progress: Progress) -> dict[str, Any]:
     return {"reliability": reliability, "estimates": estimates}
 
 
-def _break_down_slices(case: _Case, progress: Progress) -> dict[str, Any]:
-    rules = case.params.evaluate
+def _break_down_slices(case: ScoredSplit, progress: Progress) -> dict[str, Any]:
+    rules = case.settings
     slices = {}
     for done, name in enumerate(rules.slices):
         progress.update(f"slices of {name}", done, len(rules.slices))
@@ -326,13 +254,13 @@ def _break_down_slices(case: _Case, progress: Progress) -> dict[str, Any]:
     return slices
 
 
-def _metrics(case: _Case, comparison: Comparison) -> dict[str, Any]:
+def _metrics(case: ScoredSplit, comparison: Comparison) -> dict[str, Any]:
     figures = {name: _round(intervals) for name, intervals in comparison.figures.items()}
     gains = {f"gain_over_{name}": _round(intervals) for name, intervals in comparison.gains.items()}
     return {**figures, **gains, "rows": len(case.y)}
 
 
-def _headline(case: _Case, comparison: Comparison) -> dict[str, float]:
+def _headline(case: ScoredSplit, comparison: Comparison) -> dict[str, float]:
     """Choose a few figures: each is a column of `dvc exp show`."""
     model = _round(comparison.figures["model"])
     values = {name: figure["value"] for name, figure in list(model.items())[:_HEADLINE_METRICS]}
@@ -341,13 +269,13 @@ def _headline(case: _Case, comparison: Comparison) -> dict[str, float]:
 
 
 def _round(figures: Any) -> dict[str, dict[str, float]]:
-    return {name: interval.rounded() for name, interval in figures.items()}
+    return {name: interval.to_json() for name, interval in figures.items()}
 
 
 def _report(
-    case: _Case, comparison: Comparison, slices: dict[str, Any], importances: dict[str, Any]
+    case: ScoredSplit, comparison: Comparison, slices: dict[str, Any], importances: dict[str, Any]
 ) -> dict[str, Any]:
-    rules, task = case.params.evaluate, case.params.task
+    rules, task = case.settings, case.task
     report: dict[str, Any] = {
         "task": task.type,
         "rows": len(case.y),
@@ -372,7 +300,7 @@ def _report(
     return report
 
 
-def _confusion_matrix(case: _Case) -> list[list[int]]:
+def _confusion_matrix(case: ScoredSplit) -> list[list[int]]:
     k = len(case.names)
     cells = np.bincount(
         case.y.astype(np.intp) * k + case.decisions.astype(np.intp), minlength=k * k
@@ -388,18 +316,18 @@ def _time_window(frame: pl.DataFrame) -> dict[str, str] | None:
     return {"first": first.isoformat(), "last": last.isoformat()}
 
 
-def _plot_points(case: _Case) -> dict[str, curves.Points]:
+def _plot_points(case: ScoredSplit) -> dict[str, curves.Points]:
     """Compute plot points of predictions, by file name."""
-    if case.params.task.type == "regression":
+    if case.task.type == "regression":
         values = case.y.astype(float)
         return {"residuals.json": curves.residuals(values, case.prediction, case.seed(_DOTS))}
     return {
-        **curves.of_probabilities(case.params.task, case.y, case.prediction),
+        **curves.plot_probabilities(case.task, case.y, case.prediction),
         "confusion.json": curves.confusion(case.y, case.decisions, case.names),
     }
 
 
-def _summary(case: _Case, comparison: Comparison, report: dict[str, Any]) -> Summary:
+def _summary(case: ScoredSplit, comparison: Comparison, report: dict[str, Any]) -> Summary:
     first = case.metrics[0].name
     warnings = [
         f"{name} is not defined on the test split and is left out" for name in report["undefined"]

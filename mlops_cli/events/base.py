@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from mlops_cli.layout import Layout
 
 __all__ = [
-    "MAX_ENTITY_BYTES", "Events", "Label", "Policy", "Prediction", "RefusedEvents", "WriteFailed",
-    "entity_key", "sqlite_file",
+    "CLOCK_STEP", "MAX_ENTITY_BYTES", "Events", "Label", "Policy", "Prediction", "RefusedEvents",
+    "WriteFailed", "entity_key", "sqlite_file",
 ]  # fmt: skip
 
 MAX_ENTITY_BYTES = 2_000
@@ -23,6 +23,8 @@ MAX_ENTITY_BYTES = 2_000
 
 The text is a part of a label's key, and an entry of PostgreSQL's index holds at most 2,704 bytes.
 """
+CLOCK_STEP = 1e-6
+"""Seconds by which a label follows the previous one, if the clock was set back."""
 Policy = Literal["spill", "block", "drop"]
 
 

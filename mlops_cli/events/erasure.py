@@ -269,7 +269,7 @@ class SqliteEraser(Eraser):
         try:
             self._db.execute("VACUUM")
         except sqlite3.Error as error:
-            return f"{self._path} couldn't be written anew: {error}"
+            return f"{self._path} couldn't be rewritten: {error}"
         if not self.truncate_log():
             return f"{self._path}-wal is held by a reader, and still has what was erased"
         return None

@@ -6,12 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from mlops_cli.events.base import Label
+from mlops_cli.events.base import CLOCK_STEP, Label
 
 __all__ = ["classify_labels", "keys_to_look_up"]
 
-_STEP = 1e-6
-"""Seconds by which a label follows the previous one of its key, if the clock was set back."""
 StoredPredictions = set[Any]
 """Ids of stored predictions, and (entity, moment) of stored predictions."""
 
@@ -63,7 +61,7 @@ def classify_labels(
             results.append("same")
             continue
         clock_set_back = past and not from_spill and label.at < past[-1][0]
-        at = past[-1][0] + _STEP if clock_set_back else label.at
+        at = past[-1][0] + CLOCK_STEP if clock_set_back else label.at
         is_known = (label.prediction or (label.entity, label.moment)) in stored_predictions
         results.append("changed" if past else "new" if is_known else "unknown")
         past.insert(position, (at, label.value))

@@ -7,12 +7,12 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from mlops_cli.errors import Busy, MlopsError, SourceUnreadable
-from mlops_cli.events.base import Label, Prediction, RefusedEvents, WriteFailed
+from mlops_cli.events.base import CLOCK_STEP, Label, Prediction, RefusedEvents, WriteFailed
 from mlops_cli.events.recovery import Recovery
+from mlops_cli.events.write_requests import WriteRequest, set_results
 
 if TYPE_CHECKING:
     from mlops_cli.events.base import Events, Policy
@@ -29,24 +29,8 @@ _RETRY_SECONDS = 1.0
 """Seconds between attempts to reach an unavailable database."""
 _MAX_FAILURES = 2
 """Failures of one write, with the database available in between, that prove its rows invalid."""
-_STEP = 1e-6
-"""Seconds by which a label follows the previous one, if the clock was set back."""
 _CLOSE_SECONDS = 10.0
 """Seconds for writing the last events when the log is closed."""
-
-
-@dataclass(slots=True)
-class _Item:
-    """Events of one call, which are stored or refused together, with the call's future."""
-
-    predictions: Sequence[Prediction]
-    labels: Sequence[Label]
-    future: Future[list[str]] = field(default_factory=Future)
-    enqueued_at: float = field(default_factory=time.monotonic)
-
-    @property
-    def size(self) -> int:
-        return len(self.predictions) + len(self.labels)
 
 
 class EventLog:
@@ -74,7 +58,7 @@ class EventLog:
         self._events = events
         self._policy = policy
         self._spill = spill
-        self._queue: deque[_Item] = deque()
+        self._queue: deque[WriteRequest] = deque()
         self._changed = threading.Condition()
         self._database_lock = threading.Lock()
         self._waiting = 0
@@ -131,7 +115,7 @@ class EventLog:
         It fails with Busy if too many events wait, and with RefusedEvents or TimeoutError if the
         predictions aren't stored.
         """
-        return self._enqueue(_Item(predictions, ()))
+        return self._enqueue(WriteRequest(predictions, ()))
 
     def append_labels(self, labels: Sequence[Label]) -> Future[list[str]]:
         """Store labels; the future's result is new, same, changed, unknown or kept for each.
@@ -141,12 +125,12 @@ class EventLog:
         """
         with self._changed:
             # The label received last counts, also if the clock was set back.
-            next_at = self._last_label_at + _STEP
+            next_at = self._last_label_at + CLOCK_STEP
             labels = [
                 one if one.at >= self._last_label_at else one._replace(at=next_at) for one in labels
             ]
             self._last_label_at = max([self._last_label_at, *(one.at for one in labels)])
-        return self._enqueue(_Item((), labels))
+        return self._enqueue(WriteRequest((), labels))
 
     def set_deadline(self) -> None:
         """Set a deadline for writing events, because the process ends; more events are accepted."""
@@ -167,7 +151,7 @@ class EventLog:
             self._events.close()
         self._spill.close()
 
-    def _enqueue(self, item: _Item) -> Future[list[str]]:
+    def _enqueue(self, item: WriteRequest) -> Future[list[str]]:
         # An enqueued event can't be cancelled; a caller can only stop waiting for it.
         item.future.set_running_or_notify_cancel()
         with self._changed:
@@ -205,12 +189,12 @@ class EventLog:
             self._recover()
         self._recovery.close_segment()
 
-    def _next_items(self) -> list[_Item]:
+    def _next_items(self) -> list[WriteRequest]:
         """Wait for items to write; an empty list means that the log is closed."""
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._queue or self._closing or self._can_recover)
-                items: list[_Item] = []
+                items: list[WriteRequest] = []
                 size = 0
                 while self._queue and size < _TRANSACTION_EVENTS:
                     items.append(self._queue.popleft())
@@ -224,7 +208,7 @@ class EventLog:
             self._waiting -= size
             self._oldest = self._queue[0].enqueued_at if self._queue else None
 
-    def _store(self, items: list[_Item]) -> None:
+    def _store(self, items: list[WriteRequest]) -> None:
         """Write, spill, drop or refuse items, or wait until one of these is possible."""
         predictions = [p for item in items for p in item.predictions]
         labels = [label for item in items for label in item.labels]
@@ -249,7 +233,7 @@ class EventLog:
                 time.sleep(_RETRY_SECONDS / 10)
 
     def _try_write(
-        self, items: list[_Item], predictions: list[Prediction], labels: list[Label]
+        self, items: list[WriteRequest], predictions: list[Prediction], labels: list[Label]
     ) -> bool:
         """Write items; False if the database is unavailable (refused items count as done)."""
         try:
@@ -260,19 +244,19 @@ class EventLog:
         if results is None:
             return False
         self.written += len(predictions) + len(labels)
-        _set_results(items, results)
+        set_results(items, results)
         return True
 
-    def _fail_if_late(self, items: list[_Item]) -> bool:
+    def _fail_if_late(self, items: list[WriteRequest]) -> bool:
         """Fail items if the deadline has passed; return whether it has."""
         if time.monotonic() <= self._deadline:
             return False
         self.refused += sum(item.size for item in items)
         for item in items:
-            item.future.set_exception(TimeoutError("the event log is away"))
+            item.future.set_exception(TimeoutError("the event log can't be reached"))
         return True
 
-    def _refuse(self, items: list[_Item], error: RefusedEvents) -> None:
+    def _refuse(self, items: list[WriteRequest], error: RefusedEvents) -> None:
         """Refuse one event; several are stored one by one, so that only the invalid ones fail."""
         if len(items) > 1:
             for item in items:
@@ -285,9 +269,9 @@ class EventLog:
         self.refused += item.size
         item.future.set_exception(RefusedEvents(str(error), [p.id for p in item.predictions]))
 
-    def _store_singly(self, item: _Item) -> None:
+    def _store_singly(self, item: WriteRequest) -> None:
         """Store each prediction by itself; then fail with the ids of the refused ones, if any."""
-        items = [_Item([prediction], ()) for prediction in item.predictions]
+        items = [WriteRequest([prediction], ()) for prediction in item.predictions]
         for single in items:
             self._store([single])
         errors = [error for single in items if (error := single.future.exception()) is not None]
@@ -300,13 +284,13 @@ class EventLog:
             item.future.set_result([])
 
     def _apply_policy(
-        self, items: list[_Item], predictions: list[Prediction], labels: list[Label]
+        self, items: list[WriteRequest], predictions: list[Prediction], labels: list[Label]
     ) -> bool:
         """Spill or drop items while the database is unavailable; False: the caller has to wait."""
         count = len(predictions) + len(labels)
         if self._policy == "drop":
             self.dropped += count
-            _set_results(items, ["dropped"] * len(labels))
+            set_results(items, ["dropped"] * len(labels))
             return True
         if self._policy == "spill":
             try:
@@ -316,7 +300,7 @@ class EventLog:
             if spilled:
                 self.spilled += count
                 self._recovery.note_spilled()
-                _set_results(items, ["kept"] * len(labels))
+                set_results(items, ["kept"] * len(labels))
             return spilled
         return False
 
@@ -389,15 +373,6 @@ class EventLog:
                 self._available, self.reason = True, None
                 self._changed.notify_all()
             return
-
-
-def _set_results(items: list[_Item], results: list[str]) -> None:
-    """Complete each item's future with the results of its labels."""
-    start = 0
-    for item in items:
-        end = start + len(item.labels)
-        item.future.set_result(results[start:end])
-        start = end
 
 
 def _safe_reason(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Loads the project's own function (hook), named in ``params.yaml`` as ``module:function``."""
+"""The project's own function (hook), named in ``params.yaml`` as ``module:function``."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlops_cli.errors import BadParams
 
-__all__ = ["importable", "load_hook"]
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["apply_hook", "importable", "load_hook"]
 
 
 @contextmanager
@@ -48,3 +51,27 @@ def load_hook(name: str | None, root: Path) -> Callable[..., Any] | None:
     if not callable(hook):
         raise BadParams(f"featurize.hook {name!r}: {module} has no function {attribute!r}", hint)
     return hook  # type: ignore[no-any-return]
+
+
+def apply_hook(
+    hook: Callable[..., Any] | None, name: str | None, frame: pl.DataFrame
+) -> pl.DataFrame:
+    """Apply the hook of this name to a frame; without a hook, the frame stays as it is.
+
+    Raises
+    ------
+    BadParams
+        If it returns no table, or another number of rows.
+    """
+    import polars as pl
+
+    if hook is None:
+        return frame
+    result = hook(frame)
+    if not isinstance(result, pl.DataFrame) or result.height != frame.height:
+        got = f"{result.height} rows" if isinstance(result, pl.DataFrame) else type(result).__name__
+        raise BadParams(
+            f"featurize.hook {name!r} gave {got} for {frame.height} rows",
+            "It takes a Polars DataFrame and gives it back with more columns, row by row.",
+        )
+    return result

@@ -15,6 +15,7 @@ from mlops_cli.data.source_schema import SourceSchema, dtype_name, utc_moment
 from mlops_cli.data.sql.expressions import Expression, finite
 from mlops_cli.errors import BadParams, nearest
 from mlops_cli.features.cleaning import cleaning_expressions
+from mlops_cli.features.hook import apply_hook
 from mlops_cli.features.join_keys import check_keys
 from mlops_cli.features.joins import JoinPlan
 from mlops_cli.features.prediction_time import (
@@ -286,7 +287,7 @@ class FeatureProgram:
         result = joined.hstack(
             [c for answer in pl.collect_all(queries, engine="in-memory") for c in answer]
         ).sort(_ORDER)
-        return result if self.hook is None else self.apply_hook(result)
+        return apply_hook(self.hook, self.rules.hook, result)
 
     def _read_reachable(self, source: str, table: pl.LazyFrame, span: Span) -> pl.LazyFrame:
         """The rows of a source that joins and windows can see, read once for all of them."""
@@ -322,30 +323,6 @@ class FeatureProgram:
         frame = frame.with_columns(prediction_time.alias(PREDICTION_TIME))
         frame = frame.with_columns(blank_late_values(late, self.base))
         return frame.sort(PREDICTION_TIME, maintain_order=True).collect()
-
-    def apply_hook(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Apply the project's own function to a frame.
-
-        Raises
-        ------
-        BadParams
-            If it returns no table, or another number of rows.
-        """
-        import polars as pl
-
-        assert self.hook is not None  # noqa: S101 - the caller checked
-        result = self.hook(frame)
-        if not isinstance(result, pl.DataFrame) or result.height != frame.height:
-            got = (
-                f"{result.height} rows"
-                if isinstance(result, pl.DataFrame)
-                else type(result).__name__
-            )
-            raise BadParams(
-                f"featurize.hook {self.rules.hook!r} gave {got} for {frame.height} rows",
-                "It takes a Polars DataFrame and gives it back with more columns, row by row.",
-            )
-        return result
 
     def _check_rules(self) -> None:
         import polars as pl

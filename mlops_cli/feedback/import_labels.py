@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mlops_cli.data.durations import subtract
-from mlops_cli.errors import BadParams, DataRefused, NotInstalled, install_hint, nearest
+from mlops_cli.errors import BadParams, DataRefused, NotInstalled, install_hint
 from mlops_cli.events import Label, RefusedEvents, open_events
 from mlops_cli.events.project_log import log_url, reader_for
 from mlops_cli.feedback.ground_truth import ingest_to_scratch, labels_known_at
+from mlops_cli.feedback.label_reader import ImportResult, LabelReader
 from mlops_cli.registry.select_version import select_model
 
 if TYPE_CHECKING:
@@ -26,43 +25,10 @@ if TYPE_CHECKING:
     from mlops_cli.reporting import Progress
     from mlops_cli.serving.service.labels import LabelParser
 
-__all__ = ["ImportResult", "import_files", "import_from_source"]
+__all__ = ["import_files", "import_from_source"]
 
 _WRITE_BATCH = 5_000
 """Labels that are written in one transaction."""
-_READ_BATCH = 50_000
-"""Rows of a file that are read at a time."""
-_MAX_EXAMPLES = 100
-"""Limit of bad rows that are listed with their reason."""
-
-
-@dataclass
-class ImportResult:
-    """Counts of imported labels by result.
-
-    Attributes
-    ----------
-    version
-        The version whose rules were used.
-    counts
-        new; same (as a stored label); changed; unknown (no such prediction yet, stored anyway).
-    contradicting
-        Rows of the files whose label is replaced by a later row for the same prediction.
-    bad
-        Rows that are no valid labels; ``examples`` has the first of them.
-    """
-
-    version: str
-    counts: Counter[str] = field(default_factory=Counter)
-    contradicting: int = 0
-    bad: int = 0
-    examples: list[dict[str, Any]] = field(default_factory=list)
-
-    def add_bad_row(self, row: int, file: str, message: str) -> None:
-        """Count a bad row."""
-        self.bad += 1
-        if len(self.examples) < _MAX_EXAMPLES:
-            self.examples.append({"file": file, "row": row, "message": message})
 
 
 def import_files(
@@ -106,22 +72,9 @@ def import_files(
     parser, name = _label_parser(params, layout, version)
     text = TextOptions.from_source(params.ingest.sources[params.featurize.base])
     files = [open_row_file(path, text) for path in find_files(pattern)]
-    reader = _LabelReader.from_columns(parser, list(columns_of(files)), label, ImportResult(name))
+    reader = LabelReader.from_columns(parser, list(columns_of(files)), label, ImportResult(name))
     rows = RowFiles(files, reader.columns)
-    latest: dict[str, Label] = {}
-    now, row = time.time(), 0
-    while batches := rows.read_batches(_READ_BATCH):
-        for batch in batches:
-            for broken in batch.broken:
-                reader.result.add_bad_row(row + broken.row + 1, batch.file.name, broken.reason)
-            for new_label in reader.labels(batch.frame, batch.index, row, batch.file.name, now):
-                previous = latest.get(new_label.key)
-                reader.result.contradicting += (
-                    previous is not None and previous.value != new_label.value
-                )
-                latest[new_label.key] = new_label
-            row += batch.rows
-        progress.update("rows read", row)
+    latest = reader.read_all(rows, progress)
     rows.close()
     if strict and reader.result.bad:
         worst = reader.result.examples[0]
@@ -130,7 +83,7 @@ def import_files(
             f"{worst['row']}: {worst['message']}",
             "Correct them, or leave out --fail-on-bad to import the others.",
         )
-    _write(list(latest.values()), layout, reader.result, progress)
+    _write(latest, layout, reader.result, progress)
     return reader.result
 
 
@@ -203,102 +156,6 @@ def _label_parser(params: Params, layout: Layout, version: str) -> tuple[LabelPa
     model = Model(selected.name, selected.number, selected.folder)
     loaded = LoadedModel.open(model, layout.root, None, params.serve)
     return LabelParser(loaded), selected.label
-
-
-@dataclass(frozen=True)
-class _LabelReader:
-    """Parses rows of a table as labels, and counts the bad ones.
-
-    Attributes
-    ----------
-    by_id
-        True if rows have the ``id`` of a prediction; otherwise they have entity and time.
-    time_column, label_column
-        The columns of the time and of the label.
-    result
-        The import's result, to which bad rows are added.
-    """
-
-    parser: LabelParser
-    by_id: bool
-    time_column: str
-    label_column: str
-    result: ImportResult
-
-    @classmethod
-    def from_columns(
-        cls, parser: LabelParser, columns: Sequence[str], label_column: str, result: ImportResult
-    ) -> _LabelReader:
-        if label_column not in columns:
-            raise DataRefused(
-                f"there is no column {label_column!r} with the labels",
-                f"{nearest(label_column, columns)} (--label)",
-            )
-        base_time = parser.served.scorer.program.base.time
-        times = [c for c in ("time", base_time) if c is not None and c in columns]
-        missing = [c for c in parser.entity_columns if c not in columns]
-        if "id" not in columns and (not parser.entity_columns or missing or not times):
-            entity = ", ".join((*parser.entity_columns, base_time or "time"))
-            raise DataRefused(
-                "the columns don't identify the predictions of the labels: there is no `id`, "
-                f"nor all of {entity or 'an entity'}",
-                "Name them so in the file's header.",
-            )
-        return cls(parser, "id" in columns, times[0] if times else "", label_column, result)
-
-    @property
-    def columns(self) -> list[str]:
-        identifiers = ["id"] if self.by_id else [*self.parser.entity_columns, self.time_column]
-        return list(dict.fromkeys([*identifiers, self.label_column]))
-
-    def labels(
-        self,
-        frame: pl.DataFrame,
-        index: Sequence[int],
-        first_row: int,
-        file: str,
-        received_at: float,
-    ) -> Iterator[Label]:
-        from mlops_cli.serving.service.labels import InvalidLabel
-
-        is_text = frame[self.label_column].dtype == _string_type()
-        values = [
-            self._class_or_number(v) if is_text else v for v in frame[self.label_column].to_list()
-        ]
-        rows = frame.select(self.columns).to_dicts()
-        for position, row, value in zip(index, rows, values, strict=True):
-            try:
-                if self.by_id:
-                    yield self.parser.by_id(row["id"], value, received_at)
-                else:
-                    when = row[self.time_column]
-                    time_text = when.isoformat() if isinstance(when, dt.date) else when
-                    moment = self.parser.parse_moment(time_text)
-                    yield self.parser.by_entity(row, moment, value, received_at)
-            except InvalidLabel as error:
-                label = row.get(self.label_column)
-                self.result.add_bad_row(
-                    first_row + position + 1, file, f"{error} (label {label!r})"
-                )
-
-    def _class_or_number(self, text: str | None) -> Any:
-        """Convert a text to a class of the model, or to a number for regression."""
-        if text is None:
-            return None
-        labels = self.parser.served.scorer.bundle.labels
-        if not labels.classes:
-            try:
-                return float(text)
-            except ValueError:
-                return text
-        classes = dict(zip(labels.names, labels.classes, strict=True))
-        return classes.get(text, classes.get(text.lower(), text))
-
-
-def _string_type() -> pl.DataType:
-    import polars as pl
-
-    return pl.String()
 
 
 def _logged_predictions(layout: Layout) -> set[tuple[str, float]]:

@@ -103,7 +103,7 @@ class SourceTable:
             raise SourceUnreadable(
                 f"source {self.request.name!r} has {counted} rows by its lines, and "
                 f"{self.tally.input_rows} were read",
-                "Look for line ends or quotes inside of values, or write the file anew.",
+                "Look for line ends or quotes inside of values, or write the file again.",
             )
 
     def _lazy_table(self) -> pl.LazyFrame:

@@ -44,7 +44,7 @@ class Interval:
         """Whether all three are numbers."""
         return not any(math.isnan(x) for x in (self.value, self.low, self.high))
 
-    def rounded(self, digits: int = 6) -> dict[str, float]:
+    def to_json(self, digits: int = 6) -> dict[str, float]:
         """Give ``{value, low, high}`` for a report."""
         # Adding zero turns -0.0 into 0.0.
         return {k: round(v, digits) + 0.0 for k, v in vars(self).items()}
@@ -168,12 +168,14 @@ def compare(
         value, differences = values[ours] - values[theirs], drawn[ours] - drawn[theirs]
         return percentile_interval(sign * value, sign * differences, bootstrap.confidence)
 
-    def defined(name: str, make_interval: Callable[[str, Metric], Interval]) -> dict[str, Interval]:
+    def keep_defined(
+        name: str, make_interval: Callable[[str, Metric], Interval]
+    ) -> dict[str, Interval]:
         intervals = {m.name: make_interval(name, m) for m in metrics}
         return {k: v for k, v in intervals.items() if v.defined}
 
     first, *others = predictions
     return Comparison(
-        {name: defined(name, figure) for name in predictions},
-        {name: defined(name, gain) for name in others},
+        {name: keep_defined(name, figure) for name in predictions},
+        {name: keep_defined(name, gain) for name in others},
     )

@@ -93,10 +93,10 @@ _DEFINITIONS = (
     ("brier", _CLASSES, False, classes.brier),
     ("accuracy", _CLASSES, True, classes.accuracy),
     ("balanced_accuracy", _CLASSES, True, classes.balanced_accuracy),
-    ("f1", ("binary",), True, classes.of_positive("f1")),
-    ("precision", ("binary",), True, classes.of_positive("precision")),
-    ("recall", ("binary",), True, classes.of_positive("recall")),
-    ("jaccard", ("binary",), True, classes.of_positive("jaccard")),
+    ("f1", ("binary",), True, classes.score_positive("f1")),
+    ("precision", ("binary",), True, classes.score_positive("precision")),
+    ("recall", ("binary",), True, classes.score_positive("recall")),
+    ("jaccard", ("binary",), True, classes.score_positive("jaccard")),
     *(
         (f"{name}_{average}", _CLASSES, True, classes.over_classes(name, average))
         for average in ("macro", "weighted")

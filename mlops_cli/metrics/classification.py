@@ -19,8 +19,8 @@ __all__ = [
     "decide",
     "log_loss",
     "matthews_corrcoef",
-    "of_positive",
     "over_classes",
+    "score_positive",
     "top_accuracy",
 ]
 
@@ -106,7 +106,7 @@ def balanced_accuracy(y: Truth, prediction: Floats) -> Statistic:
     return statistic
 
 
-def of_positive(name: str) -> Prepare:
+def score_positive(name: str) -> Prepare:
     """Precision, recall, f1 or jaccard of the positive class; NaN where it never occurs."""
     figure = _CLASS_FIGURES[name]
 

@@ -32,7 +32,7 @@ __all__ = ["Bundle", "Member", "extend", "load", "save", "verify"]
 _FORMAT = 1
 _MANIFEST = "manifest.json"
 _TASKS = ("binary", "multiclass", "regression")
-_HINT = "Bring the model back with `dvc checkout`, or train it anew with `mlops run`."
+_HINT = "Bring the model back with `dvc checkout`, or train it again with `mlops run`."
 
 
 @dataclass(frozen=True)

@@ -125,7 +125,7 @@ class LabelCodec:
             raise DataRefused(
                 f"{len(classes)} labels ({_preview(list(classes))[:200]}) can't be those of a "
                 f"{task_type} model",
-                "Bring the model back with `dvc checkout`, or train it anew with `mlops run`.",
+                "Bring the model back with `dvc checkout`, or train it again with `mlops run`.",
             )
         return cls(task_type, classes)
 

@@ -38,7 +38,7 @@ def try_in_child(folder: Path, digest: str) -> None:
     """
     paths = os.pathsep.join(path for path in sys.path if path)
     environment = {**os.environ, "PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"}
-    hint = "Don't use this model; train it anew from your own data."
+    hint = "Don't use this model; train it again from your own data."
     try:
         process = subprocess.run(  # noqa: S603 - our own script
             [sys.executable, "-c", _SCRIPT, str(folder)],

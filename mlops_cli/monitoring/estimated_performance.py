@@ -57,7 +57,7 @@ class EstimatedPerformance:
     def to_json(self) -> dict[str, Any]:
         """Convert to plain values for JSON."""
         return {
-            "figures": {name: e.interval.rounded() for name, e in self.figures.items()},
+            "figures": {name: e.interval.to_json() for name, e in self.figures.items()},
             "check": None if self.check is None else dict(self.check),
             "trusted": bool(self.figures) and not self.reasons,
             "reasons": list(self.reasons),
@@ -93,7 +93,7 @@ def estimate_performance(
     backtests = _backtested_estimates(baseline)
     length = _length_in_parts(window, baseline)
     figures = {
-        name: e.widened(backtests[name].standard_error(length), backtests[name].parts, confidence)
+        name: e.widen(backtests[name].standard_error(length), backtests[name].parts, confidence)
         if name in backtests
         else e
         for name, e in estimates.items()
@@ -151,7 +151,7 @@ def _unvalidated_reason(baseline: Baseline, metric: str) -> str:
     if "estimates" not in baseline.evaluation:
         return (
             "the evaluation was made by a version that didn't measure how far off estimates are: "
-            f"register anew{go_by}"
+            f"register again{go_by}"
         )
     return (
         f"how far off estimates of {metric} are couldn't be measured, as it isn't defined in each "

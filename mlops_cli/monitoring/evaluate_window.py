@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 
 __all__ = ["WindowEvaluation", "evaluate_window"]
 
+_RESULTS = (
+    "rows", "window", "evaluation", "drift", "performance", "estimate", "calibration", "latency",
+    "age", "over_time",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class WindowEvaluation:
@@ -80,21 +85,12 @@ def evaluate_window(
     previous_check
         The last check of an estimate (``estimated_performance.estimate_performance``).
     """
-    results: dict[str, Any] = {
-        "rows": len(window),
-        "window": None,
-        "evaluation": {
-            metric.name: figure.rounded()
-            for metric in baseline.metrics
-            if (figure := baseline.figure(metric)) is not None
-        },
-        "drift": None,
-        "performance": None,
-        "estimate": None,
-        "calibration": None,
-        "latency": None,
-        "age": None,
-        "over_time": None,
+    results: dict[str, Any] = dict.fromkeys(_RESULTS)
+    results["rows"] = len(window)
+    results["evaluation"] = {
+        metric.name: figure.to_json()
+        for metric in baseline.metrics
+        if (figure := baseline.figure(metric)) is not None
     }
     if not len(window):
         return WindowEvaluation(
@@ -214,14 +210,14 @@ def _evaluate_performance(
     for metric in baseline.metrics:
         if metric.name not in now:
             continue
-        entry: dict[str, Any] = {"figure": now[metric.name].figure.rounded()}
+        entry: dict[str, Any] = {"figure": now[metric.name].figure.to_json()}
         then = baseline.figure(metric)
         if then is not None:
             allowed = allowed_loss(baseline, metric, rules.tolerance)
             loss = compare_with_former(
                 metric, now[metric.name], then, rules.confidence, width, allowed
             )
-            entry |= {"evaluation": then.rounded(), "loss": loss.to_json()}
+            entry |= {"evaluation": then.to_json(), "loss": loss.to_json()}
         performance["figures"][metric.name] = entry
     if len(rows) < rules.min_labels:
         message = f"{len(rows):,} labels are too few to judge performance (monitor.min_labels is "
@@ -308,7 +304,7 @@ def _check_calibration(
     result = calibration_error(y, output, confidence=0.95, seed=seed)
     results["calibration"] = {
         "rows": len(rows),
-        "error": result.error.rounded(),
+        "error": result.error.to_json(),
         "by_chance": round(result.chance_limit, 6),
         "off": result.exceeds_chance,
         "points": list(result.points),

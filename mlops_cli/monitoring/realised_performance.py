@@ -176,11 +176,11 @@ def by_slice(
             seed=[*seed, number],
         ).get(metric[0].name)
         if now is not None:
-            entry["figure"] = now.figure.rounded()
+            entry["figure"] = now.figure.to_json()
             then = baseline.slice_figure(name, value, metric[0])
             if then is not None:
                 allowed = allowed_loss(baseline, metric[0], rules.tolerance)
-                entry["evaluation"] = then.rounded()
+                entry["evaluation"] = then.to_json()
                 entry["loss"] = compare_with_former(
                     metric[0], now, then, loss_confidence, _interval_confidence(baseline), allowed
                 ).to_json()

@@ -10,6 +10,7 @@ import polars as pl
 
 from mlops_cli.data.column_types import DTYPES
 from mlops_cli.data.source_schema import utc_moment
+from mlops_cli.features.hook import apply_hook
 from mlops_cli.features.prediction_time import blank_late_values
 from mlops_cli.features.request_columns import RequestColumns
 from mlops_cli.features.windows import PREDICTION_TIME
@@ -114,9 +115,8 @@ class RequestProgram:
 
     def _run_hook(self, base_rows: pl.DataFrame, looked_up: Mapping[str, Column]) -> pl.DataFrame:
         """Compute the features with the project's hook."""
-        return self.program.select_features(
-            self.program.apply_hook(self._frame(base_rows, looked_up))
-        )
+        program, frame = self.program, self._frame(base_rows, looked_up)
+        return program.select_features(apply_hook(program.hook, program.rules.hook, frame))
 
     def _frame(
         self,

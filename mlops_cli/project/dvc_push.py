@@ -60,7 +60,7 @@ def publish(root: Path, progress: Progress | None = None) -> SentObjects | None:
             f"neither DVC's cache nor the remote {sent.remote!r} has "
             f"{', '.join(lost[:_MAX_SHOWN])}, "
             "so the version could be verified nowhere",
-            "Make it anew (mlops run --force), then register.",
+            "Create it again (mlops run --force), then register.",
         )
     return sent
 

@@ -9,7 +9,7 @@ from mlops_cli.errors import NotProject
 if TYPE_CHECKING:
     from mlops_cli.project.git import Git
 
-__all__ = ["signs_by_default", "unsigned"]
+__all__ = ["signing_error", "signs_by_default"]
 
 
 def signs_by_default(git: Git, kind: Literal["commit", "tag"]) -> bool:
@@ -18,7 +18,7 @@ def signs_by_default(git: Git, kind: Literal["commit", "tag"]) -> bool:
     return any(git.try_run("config", "--type=bool", "--get", name) == "true" for name in names)
 
 
-def unsigned(git: Git, subject: str, stderr: str) -> NotProject:
+def signing_error(git: Git, subject: str, stderr: str) -> NotProject:
     """The error for a failed signature, from Git's settings and its stderr."""
     kind, key = (
         git.try_run("config", "gpg.format") or "openpgp",

@@ -51,7 +51,7 @@ class Switch:
     index: str
     generated: tuple[str, ...] = ()
 
-    def reversed(self) -> Switch:
+    def reverse(self) -> Switch:
         """The opposite switch."""
         return replace(
             self,

@@ -247,9 +247,9 @@ class Replay:
         report: dict[str, Any] = {
             "metrics": {
                 m.name: {
-                    "old": comparison.figures["old"][m.name].rounded(),
-                    "new": comparison.figures["new"][m.name].rounded(),
-                    "gain": comparison.gains["old"][m.name].rounded(),
+                    "old": comparison.figures["old"][m.name].to_json(),
+                    "new": comparison.figures["new"][m.name].to_json(),
+                    "gain": comparison.gains["old"][m.name].to_json(),
                 }
                 for m in rules.metrics
                 if m.name in comparison.gains["old"]

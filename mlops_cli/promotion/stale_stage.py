@@ -64,7 +64,7 @@ def refuse_unseen(
     raise Busy(
         f"{stage} has {number}{author}, {contrast}; nothing was done",
         "Look at `mlops models`"
-        + (f", then decide anew: {command}{option} --from {current.number}" if current else "."),
+        + (f", then decide again: {command}{option} --from {current.number}" if current else "."),
     )
 
 

@@ -15,7 +15,7 @@ from mlops_cli.errors import BadParams, NotProject
 from mlops_cli.layout import Layout
 from mlops_cli.params.reading import BadYaml, load_yaml, read_yaml
 from mlops_cli.project.git import Git, GitFailed
-from mlops_cli.project.signing import signs_by_default, unsigned
+from mlops_cli.project.signing import signing_error, signs_by_default
 from mlops_cli.project.switch import refuse_half_pulled
 
 __all__ = [
@@ -43,7 +43,7 @@ class PipelineFiles:
     params
         Dotted keys of `params.yaml` that some stage reads.
     generated
-        Those of ``files`` that every run writes anew, `dvc.lock` among them.
+        Those of ``files`` that every run writes again, `dvc.lock` among them.
     gitignore_files
         `.gitignore` files to which DVC adds lines.
     """
@@ -197,7 +197,7 @@ def commit_of(git: Git, files: Sequence[str], message: str) -> str:
         return git.run("commit-tree", tree, "-p", head, *signed, "-F", "-", stdin=message).strip()
     except GitFailed as error:
         if signed:
-            raise unsigned(git, "the version's commit", error.stderr) from None
+            raise signing_error(git, "the version's commit", error.stderr) from None
         raise
 
 

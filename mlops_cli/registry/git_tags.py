@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from mlops_cli.errors import Busy, NotProject, SourceUnreadable
 from mlops_cli.project.branches import remember_default
 from mlops_cli.project.git import Git, GitFailed
-from mlops_cli.project.signing import signs_by_default, unsigned
+from mlops_cli.project.signing import signing_error, signs_by_default
 from mlops_cli.registry.tag_objects import split_signature, tags
 from mlops_cli.registry.versions import Registry
 
@@ -156,7 +156,7 @@ def _create_signed_tag(git: Git, tag: str, commit: str, message: str, moment: in
         content = "" if code else scratch.run("cat-file", "tag", tag, environment=environment)
         # Some versions of Git silently make an unsigned tag if an SSH key is missing.
         if not split_signature(content.encode())[1]:
-            raise unsigned(git, tag, stderr)
+            raise signing_error(git, tag, stderr)
         return scratch.run("rev-parse", f"refs/tags/{tag}", environment=environment).strip()
 
 

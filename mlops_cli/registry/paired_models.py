@@ -45,7 +45,7 @@ def compare_models(
     facts = (facts_at(root, old, allow_missing=allow_missing), facts_at(root, new))
     paired = _compare_paired(root, (old, new), facts, fetch=fetch)
     reports = f"a report of {facts[0].name} or {facts[1].name}"
-    with refuse_malformed(reports, "Make it anew with `mlops run`."):
+    with refuse_malformed(reports, "Create it again with `mlops run`."):
         return compare(*facts, paired)
 
 
@@ -65,7 +65,7 @@ def _compare_paired(
     layout.work.mkdir(exist_ok=True)
     try:
         with (
-            refuse_malformed("a file of these revisions", "Make it anew with `mlops run`."),
+            refuse_malformed("a file of these revisions", "Create it again with `mlops run`."),
             TemporaryDirectory(prefix="compare-", dir=layout.work) as scratch,
         ):
             folders = [Path(scratch) / name for name in ("old", "new")]

@@ -122,7 +122,7 @@ def _parse_json(text: str | None, path: str, name: str) -> Mapping[str, Any]:
     if not isinstance(tree, dict):
         raise DataRefused(
             f"{path} of {name} is not readable as JSON",
-            "Bring it back with `git checkout`, or make it anew with `mlops run`.",
+            "Bring it back with `git checkout`, or create it again with `mlops run`.",
         )
     return tree
 
@@ -135,7 +135,7 @@ def _parse_yaml(text: str | None, path: str, name: str) -> Mapping[str, Any]:
 
 
 def _output_hashes(lock: Mapping[str, Any]) -> dict[str, str]:
-    with refuse_malformed("dvc.lock", "Make it anew with `mlops run`."):
+    with refuse_malformed("dvc.lock", "Create it again with `mlops run`."):
         stages = (lock.get("stages") or {}).values()
         return {
             str(out["path"]): str(out.get("md5", ""))

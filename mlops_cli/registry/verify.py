@@ -135,7 +135,7 @@ def _describe_assignment(rules: StageRules, assignment: Assignment, version: Ver
         f"{tag.name} of {tag.date:%Y-%m-%d}, by {tag.tagger}, by the rules on {rules.branch.name}"
     )
     if rules.rule_changed(assignment):
-        text += f" ({assignment.stage} has another rule there today: promote it anew)"
+        text += f" ({assignment.stage} has another rule there today: promote it again)"
     if rule is None or not rule.approvals or assignment.rollback:
         return text
     approvals = rules.approvals(version, assignment.stage, rule)

@@ -161,7 +161,7 @@ def _settle_unfinished(
         progress.note(f"going on with the retraining up to {attempt.until}")
         return attempt, options
     restore(layout, attempts, attempt, "abandoned", "the project has changed since")
-    progress.note(f"beginning anew: the project has changed since {attempt.at}")
+    progress.note(f"starting over: the project has changed since {attempt.at}")
     return None, replace(options, reason=options.reason or attempt.reason, if_needed=False)
 
 

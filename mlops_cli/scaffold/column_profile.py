@@ -17,7 +17,7 @@ __all__ = [
     "SAMPLE",
     "ColumnProfile",
     "beyond_64_bits",
-    "normalised",
+    "normalise_types",
     "pipeline_type",
     "profile_columns",
 ]
@@ -70,7 +70,7 @@ def pipeline_type(dtype: pl.DataType) -> TypeName | None:
     )
 
 
-def normalised(frame: pl.LazyFrame) -> pl.LazyFrame:
+def normalise_types(frame: pl.LazyFrame) -> pl.LazyFrame:
     """Cast a table to its types after ingest; NaN and infinity become null."""
     import polars as pl
 

@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from mlops_cli.data.column_names import feature_name, quoted
+from mlops_cli.data.column_names import feature_name, quote
 from mlops_cli.scaffold.column_profile import SAMPLE, ColumnProfile
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def _is_named_like_id(fact: ColumnProfile) -> bool:
 def _make_features(
     fact: ColumnProfile, used_names: set[str], *, is_clock: bool
 ) -> tuple[tuple[str, str], ...]:
-    sql = quoted(fact.name)
+    sql = quote(fact.name)
     if fact.type in ("date", "datetime"):
         return _make_date_features(fact, sql, used_names, is_clock=is_clock)
     return ((feature_name(fact.name, used_names), sql),)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlops_cli.data.column_names import feature_name, quoted
+from mlops_cli.data.column_names import feature_name, quote
 
 if TYPE_CHECKING:
     import polars as pl
@@ -213,7 +213,7 @@ def _is_short(frame: pl.LazyFrame, parts: Mapping[str, str]) -> bool:
 
 def _sql(parts: Mapping[str, str], months: Mapping[str, int], *, short: bool) -> str:
     def number(part: str) -> str:
-        return f"CAST({quoted(parts[part])} AS BIGINT)"
+        return f"CAST({quote(parts[part])} AS BIGINT)"
 
     year, month = str(_LEAP_YEAR), number("month")
     if "year" in parts:
@@ -222,7 +222,7 @@ def _sql(parts: Mapping[str, str], months: Mapping[str, int], *, short: bool) ->
         whens = " ".join(
             f"WHEN '{text.replace(chr(39), chr(39) * 2)}' THEN {n}" for text, n in months.items()
         )
-        month = f"CASE {quoted(parts['month'])} {whens} END"
+        month = f"CASE {quote(parts['month'])} {whens} END"
     day = number("day") if "day" in parts else "1"
     # One number of eight digits, such as 20240131, is unambiguous for parts of any length.
     joined = f"{year} * 10000 + {month} * 100 + {day}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from mlops_cli.data.sql.tokens import is_selectable, why_unselectable
 from mlops_cli.errors import DataRefused, SourceUnreadable, Usage, nearest
 from mlops_cli.layout import PENDING, REASON, ROW, TARGET, TIME
-from mlops_cli.scaffold.column_profile import normalised, pipeline_type, profile_columns
+from mlops_cli.scaffold.column_profile import normalise_types, pipeline_type, profile_columns
 from mlops_cli.scaffold.column_roles import ColumnRole, Role, decide, leaks
 from mlops_cli.scaffold.date_parts import find_date_parts
 from mlops_cli.scaffold.infer_task import Target, infer_task
@@ -92,7 +92,7 @@ def infer(
     """
     target, time, group = problem.target, problem.time, problem.group
     notations = notations or {}
-    frame, parts, derive = _add_date(normalised(frame), problem)
+    frame, parts, derive = _add_date(normalise_types(frame), problem)
     schema = frame.collect_schema()
     _refuse_unparsed(notations, target, time)
     _check_names(schema, problem, parts)
@@ -142,7 +142,7 @@ def _add_date(
     parts = find_date_parts(frame, candidates)
     if parts is None or problem.time != parts.name:
         return frame, parts, {}
-    frame = normalised(frame.with_columns(pl.sql_expr(parts.sql).alias(parts.name)))
+    frame = normalise_types(frame.with_columns(pl.sql_expr(parts.sql).alias(parts.name)))
     return frame, parts, {parts.name: parts.sql}
 
 

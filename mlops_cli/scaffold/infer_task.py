@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mlops_cli.data.column_names import quoted
+from mlops_cli.data.column_names import quote
 from mlops_cli.errors import DataRefused, Usage
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def infer_task(frame: pl.LazyFrame, name: str, task: TaskType | None = None) -> 
             f"the target {name!r} is of type {str(dtype).lower()}, which cannot be predicted",
             "Choose a column of numbers, texts or booleans with --target.",
         )
-    sql = quoted(name)
+    sql = quote(name)
     count_name = "rows" if name != "rows" else "count"
     counts = frame.group_by(name).agg(pl.len().alias(count_name)).collect(engine="streaming")
     rows = int(counts[count_name].sum())

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mlops_cli.data.column_names import feature_name, quoted
+from mlops_cli.data.column_names import feature_name, quote
 from mlops_cli.scaffold.infer_types import HEAD, MISSING
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def _detect_dates(column: str, values: pl.Series, used_names: Iterable[str]) -> 
             fitting = [f for f in full_formats if _parses(values, f)]
             if not fitting:
                 return None
-            readings = tuple(f"STRPTIME({quoted(column)}, '{form}')" for form in fitting)
+            readings = tuple(f"STRPTIME({quote(column)}, '{form}')" for form in fitting)
             if not time_format:
                 readings = tuple(f"CAST({sql} AS DATE)" for sql in readings)
             means = f"dates written as {' or '.join(_describe_format(form) for form in fitting)}"
@@ -176,7 +176,7 @@ def _number_reading(column: str, values: pl.Series, group: str, point: str) -> t
     def occurs(text: str) -> bool:
         return bool(values.str.contains(text, literal=True).any())
 
-    sql = quoted(column)
+    sql = quote(column)
     dropped = [text for text in (*_UNITS, *_BLANKS, group) if occurs(text)]
     for text in dropped:
         sql = f"REPLACE({sql}, '{text.replace(chr(39), chr(39) * 2)}', '')"

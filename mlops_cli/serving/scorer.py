@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RequestScorer", "ScoredRows", "UnscorableValue", "refusing_values"]
 
-_HINT = "Use another version, or train it anew with `mlops run`."
+_HINT = "Use another version, or train it again with `mlops run`."
 _EXPLAINED_VALUES = 4_000_000
 """Values of an explanation's matrix that are computed at once: 32 MB."""
 _QUERY_ROWS = 80

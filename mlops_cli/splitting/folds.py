@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     Ids = npt.NDArray[np.int64]
 
-__all__ = ["Fold", "cross_validation", "fold_parts", "hold_out", "strata"]
+__all__ = ["Fold", "cross_validation", "fold_positions", "hold_out", "strata"]
 
 _QUANTILES = 10
 """Number of quantiles by which folds of a regression are stratified."""
@@ -84,6 +84,6 @@ def strata(y: Truth, classes: int) -> Ids:
     return ranks * _QUANTILES // max(1, len(y))
 
 
-def fold_parts(folds: Sequence[Fold]) -> tuple[Ids | slice, ...]:
+def fold_positions(folds: Sequence[Fold]) -> tuple[Ids | slice, ...]:
     """Give the positions of each fold's rows among all scored rows."""
     return (slice(None),) if len(folds) == 1 else tuple(fold.score_rows for fold in folds)

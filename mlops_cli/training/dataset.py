@@ -13,10 +13,10 @@ from mlops_cli.errors import DataRefused
 from mlops_cli.layout import TARGET
 from mlops_cli.models.encoder import Encoder
 from mlops_cli.models.objectives import check_target, fit_weights, task_info
-from mlops_cli.splitting.folds import Fold, cross_validation, fold_parts, hold_out, strata
+from mlops_cli.splitting.folds import Fold, cross_validation, fold_positions, hold_out, strata
 from mlops_cli.splitting.reader import feature_kinds, read_split, read_target
 from mlops_cli.splitting.strategies import dense_ids, repeats_rows
-from mlops_cli.training.judge import CvScorer
+from mlops_cli.training.cv_scorer import CvScorer
 from mlops_cli.training.objective import CvObjective
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class TrainingData:
         """Build the scorer of predictions for all validation rows."""
         frame = self.all_rows if plan.cross_validated else self._read("validation")
         weight = fit_weights(frame, self.train_settings.weight)
-        fold_rows = fold_parts(self.folds(plan, labels, seed))
+        fold_rows = fold_positions(self.folds(plan, labels, seed))
         return CvScorer(metric, self.validation_labels(labels, plan), fold_rows, weight)
 
     def search_objective(

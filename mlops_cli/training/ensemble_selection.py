@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from mlops_cli.training.judge import CvScorer
+    from mlops_cli.training.cv_scorer import CvScorer
 
 __all__ = ["select"]
 

@@ -16,7 +16,7 @@ from mlops_cli.training.ensemble_selection import select
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from mlops_cli.training.judge import CvScorer
+    from mlops_cli.training.cv_scorer import CvScorer
     from mlops_cli.training.search.trials import Trial
     from mlops_cli.training.time_budget import SearchPlan
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from mlops_cli.models.families import FAMILIES, FitRequest, TaskInfo, WatchedRows
 from mlops_cli.models.families.threads import available_cores
-from mlops_cli.splitting.folds import Fold, fold_parts
-from mlops_cli.training.judge import CvScorer
+from mlops_cli.splitting.folds import Fold, fold_positions
+from mlops_cli.training.cv_scorer import CvScorer
 from mlops_cli.training.search.trials import Result
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class CvObjective:
         """Scorer of predictions for all validation rows."""
         validation_rows = self.folds[0].score_rows if len(self.folds) == 1 else slice(None)
         weight = None if self.weight is None else self.weight[validation_rows]
-        return CvScorer(self.metric, self.y[validation_rows], fold_parts(self.folds), weight)
+        return CvScorer(self.metric, self.y[validation_rows], fold_positions(self.folds), weight)
 
     def evaluate(
         self,

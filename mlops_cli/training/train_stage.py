@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from mlops_cli.models.families import FittedModel
     from mlops_cli.params import Params
     from mlops_cli.reporting import Progress
-    from mlops_cli.training.judge import CvScorer
+    from mlops_cli.training.cv_scorer import CvScorer
 
 __all__ = ["run"]
 
@@ -258,7 +258,7 @@ def _limit_size(members: list[Member], ensemble: Ensemble | bool) -> list[Member
         order.pop()
     selected = [members[i] for i in sorted(order)]
     if sizes[order[0]] > max_bytes:
-        fitted = FAMILIES[selected[0].family].shortened(
+        fitted = FAMILIES[selected[0].family].shorten(
             selected[0].fitted, max_bytes / sizes[order[0]]
         )
         selected = [replace(selected[0], fitted=fitted, iterations=fitted.iterations)]

@@ -8,27 +8,24 @@ import math
 import os
 import time
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import mlops_cli
 from mlops_cli.data.atomic_files import atomic_write, sha256, write_json
-from mlops_cli.metrics.catalog import Metric, lookup
-from mlops_cli.models.families import FAMILIES, Family, choose_families, warm_up
+from mlops_cli.metrics.catalog import lookup
+from mlops_cli.models.families import choose_families, warm_up
 from mlops_cli.models.families.threads import available_cores
 from mlops_cli.models.labels import LabelCodec
 from mlops_cli.models.objectives import search_metric
 from mlops_cli.params.modelling import Train
 from mlops_cli.reporting import Silent, Summary, Table
-from mlops_cli.training.dataset import TrainingData, load_training_data
-from mlops_cli.training.ensemble_selection import select
+from mlops_cli.training.dataset import load_training_data
+from mlops_cli.training.finalists import choose_members, load_candidates
 from mlops_cli.training.model_selection import (
     CandidateModel,
     is_bagged,
-    rank_candidates,
-    select_ensemble,
 )
-from mlops_cli.training.objective import CvObjective
 from mlops_cli.training.search.journal import Journal
 from mlops_cli.training.search.parallel_search import is_finished, search_together
 from mlops_cli.training.search.search import Search, search
@@ -36,12 +33,13 @@ from mlops_cli.training.search.search_space import Candidate, as_params, first_c
 from mlops_cli.training.search.shared_study import PeerProcesses, SharedStudy, open_shared
 from mlops_cli.training.search.study_export import write_study
 from mlops_cli.training.search.trial_artifacts import TrialArtifacts, write_predictions
-from mlops_cli.training.search.trials import EarlyStop, Limits, Result, Trial, ranked, round_score
-from mlops_cli.training.time_budget import Budget, SearchPlan, SearchShape, plan
+from mlops_cli.training.search.trials import EarlyStop, Limits, Trial, rank_trials, round_score
+from mlops_cli.training.time_budget import Budget, SearchShape, plan
+from mlops_cli.training.tune_task import TuneTask
 from mlops_cli.training.worker_processes import worker_processes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     import optuna
@@ -52,34 +50,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-_MAX_CANDIDATES = 24
-_MAX_PREDICTION_BYTES = 64_000_000
-"""Maximum number of best trials that become candidates, and size of their predictions."""
 _WORKERS_NOTE = "searched by several processes: another run may find other trials"
-_ROUNDS_FACTOR = 2.5
-"""With all rows, a model may have this many times the search's maximum number of rounds."""
-
-
-@dataclass(frozen=True)
-class _Task:
-    """Settings, data, objective and time budget of one search."""
-
-    params: Params
-    layout: Layout
-    metric: Metric
-    data: TrainingData
-    labels: LabelCodec
-    plan: SearchPlan
-    budget: Budget
-    objective: CvObjective
-    families: Mapping[str, Family]
-    notes: Sequence[str]
-    progress: Progress
-
-    @property
-    def direction(self) -> str:
-        """Optuna's name of the direction of the search."""
-        return "maximize" if self.metric.maximise else "minimize"
 
 
 def run(params: Params, layout: Layout, progress: Progress) -> Summary:
@@ -101,10 +72,12 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
         task = _prepare(params, layout, started, progress)
         path = _journal_path(params, layout)
         result = (
-            _search_alone(task, path) if peers is None else _search_with_workers(task, path, peers)
+            _search_alone(task, path)
+            if peers is None
+            else _search_with_workers(task, params, layout, path, peers)
         )
-        candidates = _load_candidates(task, result)
-    max_members, members = _choose_members(task, candidates)
+        candidates = load_candidates(task, result.trials, result.artifacts)
+    max_members, members = choose_members(task, candidates)
     trials = result.trials
     states = Counter(t.state for t in trials)
     counts = {state: states[state] for state in ("complete", "pruned", "failed")}
@@ -118,14 +91,14 @@ def run(params: Params, layout: Layout, progress: Progress) -> Summary:
         write_predictions(folder / "predictions.npy", [c.prediction for c in candidates])
         for number in members:
             trial = candidates[number].trial
-            if is_bagged(trial.family, task.plan, params.train.ensemble):
+            if is_bagged(trial.family, task.plan, task.ensemble):
                 result.artifacts.move_models(trial.number, folder / "fits" / str(number))
     Journal.remove_all(path.parent)
     seconds = time.monotonic() - started
     return _summary(task, result, candidates[0].trial, counts, seconds)
 
 
-def _prepare(params: Params, layout: Layout, started: float, progress: Progress) -> _Task:
+def _prepare(params: Params, layout: Layout, started: float, progress: Progress) -> TuneTask:
     progress.update("reading train and validation")
     tune, seed, kind = params.tune, params.project.seed, params.task.type
     metric = lookup(tune.metric or search_metric(kind, params.train.objective), kind)
@@ -153,9 +126,10 @@ def _prepare(params: Params, layout: Layout, started: float, progress: Progress)
     bagged = frozenset(f for f in families if is_bagged(f, search_plan, params.train.ensemble))
     start_seconds = {} if tune.seconds is None else warm_up(families.values(), objective.task)
     budget = Budget(seconds, shape, search_plan, bagged, start_seconds, started)
-    return _Task(
-        params,
-        layout,
+    return TuneTask(
+        tune,
+        params.train.ensemble,
+        seed,
         metric,
         data,
         labels,
@@ -196,8 +170,8 @@ class _SearchResult:
     notes: Sequence[str] = ()
 
 
-def _set_up_search(task: _Task) -> _SearchSetup:
-    tune, maximise = task.params.tune, task.metric.maximise
+def _set_up_search(task: TuneTask) -> _SearchSetup:
+    tune, maximise = task.tune, task.metric.maximise
     families = task.families
     ranges: dict[str, Any] = {str(name): space for name, space in tune.spaces.items()}
     spaces = {
@@ -212,7 +186,7 @@ def _set_up_search(task: _Task) -> _SearchSetup:
     limits = Limits(
         tune.trials,
         None if tune.seconds is None else task.budget.seconds_left,
-        lambda done: task.budget.reserve(ranked(done, maximise=maximise)),
+        lambda done: task.budget.reserve(rank_trials(done, maximise=maximise)),
         EarlyStop(early_stop.score, early_stop.trials, early_stop.gain),
     )
     task_search = Search(
@@ -220,14 +194,14 @@ def _set_up_search(task: _Task) -> _SearchSetup:
         task.objective.evaluate,
         limits,
         maximise,
-        task.params.project.seed,
+        task.seed,
         tune.pruning,
         task.progress,
     )
     return _SearchSetup(task_search, first_candidates)
 
 
-def _search_alone(task: _Task, path: Path) -> _SearchResult:
+def _search_alone(task: TuneTask, path: Path) -> _SearchResult:
     """Search in this process; interruptions don't change which trials are tried."""
     setup = _set_up_search(task)
     journal = Journal.open(path, task.direction, task.progress)
@@ -235,11 +209,13 @@ def _search_alone(task: _Task, path: Path) -> _SearchResult:
     return _SearchResult(trials, journal.study, journal.artifacts)
 
 
-def _search_with_workers(task: _Task, path: Path, peers: PeerProcesses) -> _SearchResult:
+def _search_with_workers(
+    task: TuneTask, params: Params, layout: Layout, path: Path, peers: PeerProcesses
+) -> _SearchResult:
     """Search with worker processes, and with all other processes that use the same storage."""
     setup = _set_up_search(task)
-    params = task.params.model_dump_json(by_alias=True, exclude_unset=True)
-    arguments = (params, task.layout, path, peers.storage)
+    content = params.model_dump_json(by_alias=True, exclude_unset=True)
+    arguments = (content, layout, path, peers.storage)
     shared = _join_study(task, setup, path, peers.storage)
     with worker_processes(peers.workers - 1, _run_worker, *arguments):
         trials = search_together(setup.search, shared)
@@ -258,107 +234,12 @@ def _run_worker(params: str, layout: Layout, path: Path, storage: str | None) ->
         search_together(setup.search, _join_study(task, setup, path, storage))
 
 
-def _join_study(task: _Task, setup: _SearchSetup, path: Path, storage: str | None) -> SharedStudy:
+def _join_study(
+    task: TuneTask, setup: _SearchSetup, path: Path, storage: str | None
+) -> SharedStudy:
     return open_shared(
         path, storage, task.direction, [as_params(c) for c in setup.first_candidates]
     )
-
-
-def _load_candidates(task: _Task, result: _SearchResult) -> list[CandidateModel]:
-    """The best trials with predictions, fitted again if the search used only a part of train."""
-    complete = ranked(result.trials, maximise=task.metric.maximise)
-    size = 4 * len(task.objective.scorer.y) * max(1, task.objective.task.classes)
-    candidates = []
-    for trial in complete[: max(1, min(_MAX_CANDIDATES, _MAX_PREDICTION_BYTES // size))]:
-        prediction = result.artifacts.read_prediction(trial.number)
-        if prediction is None or len(prediction) != len(task.objective.scorer.y):
-            # The trial ran on another machine, or a kill came before its prediction was stored.
-            prediction = _reevaluate(task.objective, trial, math.inf).prediction
-        assert prediction is not None  # noqa: S101 - evaluated
-        candidates.append(CandidateModel(trial, prediction, trial.seconds))
-    candidates = _rank(task, candidates)
-    return _fit_finalists(task, candidates) if task.budget.refits_finalists else candidates
-
-
-def _rank(task: _Task, candidates: Sequence[CandidateModel]) -> list[CandidateModel]:
-    return rank_candidates(
-        candidates,
-        task.objective.scorer,
-        seed=task.params.project.seed,
-        prefer_simplest=task.params.tune.choose == "simplest",
-    )
-
-
-def _choose_members(
-    task: _Task, candidates: Sequence[CandidateModel]
-) -> tuple[int | None, list[int]]:
-    """The maximum number of members that there is time to fit, and the members for train.
-
-    Returns
-    -------
-    tuple of int or None, and list of int
-        The maximum (None: no limit), and the indices of the members among the candidates.
-    """
-    families = [c.trial.family for c in candidates]
-    predictions = [c.prediction for c in candidates]
-    scorer, ensemble, budget = task.objective.scorer, task.params.train.ensemble, task.budget
-    max_members = None
-    while True:
-        seed = task.params.project.seed
-        weights = select_ensemble(
-            families, predictions, scorer, task.plan, ensemble, max_members, seed=seed
-        )
-        if math.isinf(budget.seconds):
-            return None, list(weights)
-        affordable = budget.affordable_fits([candidates[i].family_seconds for i in weights])
-        if affordable >= len(weights):
-            return max_members, list(weights)
-        max_members = affordable
-
-
-def _fit_finalists(task: _Task, candidates: list[CandidateModel]) -> list[CandidateModel]:
-    """The candidates of the best ensemble, each fitted on all rows of train if time allows."""
-    budget = task.budget
-    weights = select(
-        [c.prediction for c in candidates],
-        [0.0] * len(candidates),
-        task.objective.scorer,
-        max_members=task.params.tune.finalists,
-        max_cost=0.0,
-    )
-    chosen = [candidates[i] for i in weights]
-    objective: CvObjective | None = None
-    finalists: list[CandidateModel] = []
-    for number, candidate in enumerate(chosen):
-        time_limit = budget.finalist_time_limit(
-            candidate.seconds, budget.final_fit_seconds([c.family_seconds for c in finalists])
-        )
-        if time_limit is None:
-            continue
-        if objective is None:
-            task.progress.update("reading all rows of train")
-            objective = task.data.full_train_objective(task.objective, task.plan, task.labels)
-        task.progress.update(
-            f"fitting {candidate.trial.family} on {task.data.row_counts['train']:,} rows",
-            number,
-            len(chosen),
-        )
-        started = time.monotonic()
-        rounds = FAMILIES[candidate.trial.family].rounds
-        max_rounds = int(rounds * _ROUNDS_FACTOR) if rounds else None
-        result = _reevaluate(objective, candidate.trial, time_limit, max_rounds)
-        seconds = (time.monotonic() - started) / budget.finalist_factor
-        trial = replace(candidate.trial, score=result.score, iterations=result.iterations)
-        assert result.prediction is not None  # noqa: S101 - evaluated
-        finalists.append(CandidateModel(trial, result.prediction, seconds))
-    return _rank(task, finalists) if finalists else chosen[:1]
-
-
-def _reevaluate(
-    objective: CvObjective, trial: Trial, seconds: float, rounds: int | None = None
-) -> Result:
-    """Evaluate a trial's settings again, outside the search and without pruning."""
-    return objective.evaluate(Candidate(trial.family, trial.settings), None, seconds, rounds)
 
 
 def _journal_path(params: Params, layout: Layout) -> Path:
@@ -381,7 +262,7 @@ def _journal_path(params: Params, layout: Layout) -> Path:
 
 
 def _describe_best(
-    task: _Task,
+    task: TuneTask,
     candidates: Sequence[CandidateModel],
     counts: dict[str, int],
     max_members: int | None,
@@ -403,11 +284,11 @@ def _describe_best(
 
 
 def _summary(
-    task: _Task, result: _SearchResult, winner: Trial, counts: dict[str, int], seconds: float
+    task: TuneTask, result: _SearchResult, winner: Trial, counts: dict[str, int], seconds: float
 ) -> Summary:
     metric = task.metric
     trials, notes = result.trials, [*task.notes, *result.notes]
-    order = ranked(trials, maximise=metric.maximise)
+    order = rank_trials(trials, maximise=metric.maximise)
     rows = [(t.number + 1, t.family, f"{t.score:.4f}", t.iterations or "") for t in order[:5]]
     failed = [t for t in trials if t.state == "failed"]
     warnings = [f"trial {t.number + 1} ({t.family}) failed: {t.reason}" for t in failed[:3]]

@@ -108,32 +108,33 @@ def check_source(
     _check_rows(table.with_columns(list(casts.values())), row_checks, offending, late_columns)
     _check_keys(source, rules, table, offending)
     _check_references(source, rules, raw, offending)
-    quarantined = offending.quarantined()
+    quarantined = offending.collect_quarantine()
     findings += offending.findings
     findings.append(table_rules.size(source, rows - quarantined.height, rules.rows))
-    notes: tuple[str, ...] = ()
-    if rules.fresh_within is not None:
-        freshness = _check_freshness(source, rules.fresh_within, table, time, until)
-        if freshness is None:
-            notes = (f"{source}: fresh_within was not checked, as ingest.until is not set",)
-        else:
-            findings.append(freshness)
+    freshness, notes = _check_freshness(source, rules.fresh_within, table, time, until)
+    findings += freshness
     return ValidationResult(rows, tuple(findings), casts, quarantined, notes)
 
 
 def _check_freshness(
-    source: str, within: str, table: pl.LazyFrame, time: str | None, until: dt.datetime | None
-) -> RuleFinding | None:
-    """Check whether the latest row is recent enough; None if the data clock isn't set."""
+    source: str,
+    within: str | None,
+    table: pl.LazyFrame,
+    time: str | None,
+    until: dt.datetime | None,
+) -> tuple[list[RuleFinding], tuple[str, ...]]:
+    """Check whether the latest row is recent enough; a note if the data clock isn't set."""
+    if within is None:
+        return [], ()
     if time is None:
         raise BadParams(
             f"validate.sources.{source}.fresh_within needs to know the rows' time",
             f"Set `ingest.sources.{source}.time`.",
         )
     if until is None:
-        return None
+        return [], (f"{source}: fresh_within was not checked, as ingest.until is not set",)
     check = ColumnRule(source, (time,), f"fresh within {within}")
-    return table_rules.freshness(check, table, until, within)
+    return [table_rules.freshness(check, table, until, within)], ()
 
 
 class _OffendingRows:
@@ -168,7 +169,7 @@ class _OffendingRows:
         ]
         self.add(check, offending["_at"], row_examples)
 
-    def quarantined(self) -> pl.DataFrame:
+    def collect_quarantine(self) -> pl.DataFrame:
         """Give the rows for the quarantine, each once with all its reasons."""
         if not self.quarantine:
             return _NO_ROWS.clone()

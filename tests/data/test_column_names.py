@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from mlops_cli.data.column_names import feature_name, project_name, quoted
+from mlops_cli.data.column_names import feature_name, project_name, quote
 from mlops_cli.data.sql.tokens import is_selectable
 from mlops_cli.params.base import LONGEST_NAME
 
@@ -16,7 +16,7 @@ ODD += ["user", "date", "interval", "true", "null", "a\\b", "back`tick", "50%", 
 @pytest.mark.parametrize("name", ODD)
 def test_a_quoted_name_selects_exactly_its_column(name):
     frame = pl.DataFrame({name: [1], "other": [2]})
-    assert frame.select(pl.sql_expr(quoted(name)).alias("x"))["x"].to_list() == [1]
+    assert frame.select(pl.sql_expr(quote(name)).alias("x"))["x"].to_list() == [1]
 
 
 @pytest.mark.parametrize("name", ODD)
@@ -27,7 +27,7 @@ def test_a_feature_name_is_one_word_without_a_leading_underscore(name):
 
 
 def test_names_that_need_no_quotes_have_none():
-    assert quoted("mean_radius") == "mean_radius"
+    assert quote("mean_radius") == "mean_radius"
 
 
 def test_names_that_fall_together_are_numbered():

@@ -148,4 +148,4 @@ def test_a_profile_without_groups_says_that_many_names_cannot_be_tested():
     report, column = judged(Reference.from_json(tree), customers(300, 500, 1), joint=True)
     assert column.p_value is None
     assert not report.alarms
-    assert re.search("'customer' has many names.*registered anew", " ".join(report.notes))
+    assert re.search("'customer' has many names.*registered again", " ".join(report.notes))

@@ -4,7 +4,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from mlops_cli.evaluation.fairness import MEASURES, of_decisions, of_values
+from mlops_cli.evaluation.fairness import (
+    MEASURES,
+    measure_decision_fairness,
+    measure_value_fairness,
+)
 from mlops_cli.metrics.bootstrap import Bootstrap
 
 GIVEN = {"min_rows": 20, "bootstrap": Bootstrap(200, 0.95, 0)}
@@ -31,7 +35,7 @@ KNOWN = {
 
 
 def test_gaps_are_those_of_the_definitions():
-    found = of_decisions(*decisions(KNOWN), ["no", "yes"], **GIVEN)
+    found = measure_decision_fairness(*decisions(KNOWN), ["no", "yes"], **GIVEN)
     gaps = {name: gap["value"] for name, gap in found["gaps"].items()}
     assert gaps == pytest.approx(
         {
@@ -54,7 +58,7 @@ def test_gaps_are_those_of_the_definitions():
 
 
 def test_every_figure_lies_in_its_interval():
-    found = of_decisions(*decisions(KNOWN), ["no", "yes"], **GIVEN)
+    found = measure_decision_fairness(*decisions(KNOWN), ["no", "yes"], **GIVEN)
     figures = [*found["gaps"].values()]
     figures += [v for group in found["groups"] for v in group.values() if isinstance(v, dict)]
     assert len(figures) == 5 + 2 * 4
@@ -69,7 +73,7 @@ def test_of_several_classes_the_largest_gap_is_given():
     group = rng.choice(["a", "b"], 900)
     y, decided = rng.integers(0, 3, 900), rng.integers(0, 3, 900)
     decided[(group == "a") & (decided == 2)] = 1
-    found = of_decisions(pl.Series(group), y, decided, ["r", "s", "t"], **GIVEN)
+    found = measure_decision_fairness(pl.Series(group), y, decided, ["r", "s", "t"], **GIVEN)
     rates = [[np.mean(decided[group == g] == c) for g in "ab"] for c in range(3)]
     widest = max(abs(a - b) for a, b in rates)
     assert found["gaps"]["demographic_parity_difference"]["value"] == pytest.approx(
@@ -82,7 +86,7 @@ def test_values_are_compared_by_their_means():
     y = np.arange(100.0)
     group = np.where(np.arange(100) < 50, "low", "high")
     prediction = np.where(group == "low", y + 2, y - 1)
-    found = of_values(pl.Series(group), y, prediction, **GIVEN)
+    found = measure_value_fairness(pl.Series(group), y, prediction, **GIVEN)
     high, low = found["groups"]
     assert (high["mean_error"]["value"], low["mean_error"]["value"]) == (-1, 2)
     assert found["gaps"]["error_difference"]["value"] == 1
@@ -91,7 +95,7 @@ def test_values_are_compared_by_their_means():
 
 def test_a_single_group_has_no_gap():
     group, y, decided = decisions({("f", 1, 1): 30, ("m", 0, 0): 5})
-    found = of_decisions(group, y, decided, ["no", "yes"], **GIVEN)
+    found = measure_decision_fairness(group, y, decided, ["no", "yes"], **GIVEN)
     assert found["gaps"] == {}
     assert "false_positive_rate" not in found["groups"][0]
 
@@ -100,15 +104,15 @@ def test_a_single_group_has_no_gap():
 def test_without_groups_there_is_nothing(rows):
     empty = np.zeros(rows)
     for found in (
-        of_decisions(pl.Series(["a"] * rows), empty, empty, ["no", "yes"], **GIVEN),
-        of_values(pl.Series(["a"] * rows), empty, empty, **GIVEN),
+        measure_decision_fairness(pl.Series(["a"] * rows), empty, empty, ["no", "yes"], **GIVEN),
+        measure_value_fairness(pl.Series(["a"] * rows), empty, empty, **GIVEN),
     ):
         assert (found["groups"], found["gaps"]) == ([], {})
 
 
 def test_a_rate_of_none_or_all_has_an_interval_of_some_width():
     group, y, decided = decisions({("f", 1, 1): 25, ("m", 0, 0): 25})
-    women, men = of_decisions(group, y, decided, ["no", "yes"], **GIVEN)["groups"]
+    women, men = measure_decision_fairness(group, y, decided, ["no", "yes"], **GIVEN)["groups"]
     # Wilson's interval of 0 in 25 at 95%.
     assert men["selection_rate"] == {"value": 0, "low": 0, "high": pytest.approx(0.1332, abs=1e-4)}
     assert women["selection_rate"]["high"] == 1

@@ -90,7 +90,7 @@ def test_an_evaluation_whose_relation_changes_from_part_to_part_widens_the_inter
     assert changing.scatter > 0.05
     assert changing.standard_error(8) == pytest.approx(changing.scatter / np.sqrt(8))
     guess = estimate_metrics(metrics, two(expit(x)), [], confidence=0.95, seed=0)["roc_auc"]
-    wide = guess.widened(changing.standard_error(1), changing.parts, 0.95).interval
+    wide = guess.widen(changing.standard_error(1), changing.parts, 0.95).interval
     assert wide.high - wide.low > 5 * (guess.interval.high - guess.interval.low)
     assert wide.value == guess.interval.value
 

@@ -110,5 +110,5 @@ def test_progress_counts_the_resamples():
 
 
 def test_a_report_has_six_digits_and_no_negative_zero():
-    assert Interval(-1e-9, 0.12345678, 1).rounded() == {"value": 0, "low": 0.123457, "high": 1}
-    assert math.copysign(1, Interval(-1e-9, 0, 0).rounded()["value"]) == 1
+    assert Interval(-1e-9, 0.12345678, 1).to_json() == {"value": 0, "low": 0.123457, "high": 1}
+    assert math.copysign(1, Interval(-1e-9, 0, 0).to_json()["value"]) == 1

@@ -71,7 +71,7 @@ def basis(task, *, reference=True, n=4000):
         "slices": {
             "site": {
                 "judged": [
-                    {"value": value, "interval": found.figures["model"][metrics[0].name].rounded()}
+                    {"value": value, "interval": found.figures["model"][metrics[0].name].to_json()}
                     for value in ("n", "s")
                 ]
             }
@@ -87,7 +87,7 @@ def basis(task, *, reference=True, n=4000):
         labels,
         kinds,
         monitored_metrics(evaluation, task),
-        {name: {k: v.rounded() for k, v in of.items()} for name, of in found.figures.items()},
+        {name: {k: v.to_json() for k, v in of.items()} for name, of in found.figures.items()},
         evaluation,
         reference=profile,
         trained_until=times(n)[-1],
@@ -255,7 +255,7 @@ def test_an_unvalidated_estimate_says_what_is_missing_and_what_to_do():
     assert not any("measure" in r for r in expected_reasons(basis("binary", n=400)))
     older = basis("binary")
     del older.evaluation["estimates"]
-    assert "register anew" in expected_reasons(older)[0]
+    assert "register again" in expected_reasons(older)[0]
     undefined = basis("binary")
     undefined.evaluation["estimates"] = {}
     assert "a class is missing" in expected_reasons(undefined)[0]

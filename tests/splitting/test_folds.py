@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mlops_cli.splitting.folds import cross_validation, fold_parts, hold_out, strata
+from mlops_cli.splitting.folds import cross_validation, fold_positions, hold_out, strata
 
 CLASSES = np.repeat([0, 1, 2], [70, 20, 10])
 UNITS = np.arange(100)
@@ -47,4 +47,4 @@ def test_values_are_spread_by_their_quantiles():
 def test_a_hold_out_is_one_fold():
     folds = hold_out(7, 3)
     assert (folds[0].fit_rows, folds[0].score_rows) == (slice(0, 7), slice(7, 10))
-    assert fold_parts(folds) == (slice(None),)
+    assert fold_positions(folds) == (slice(None),)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from mlops_cli.metrics.catalog import lookup
+from mlops_cli.training.cv_scorer import CvScorer
 from mlops_cli.training.ensemble_selection import select
-from mlops_cli.training.judge import CvScorer
 
 RNG = np.random.default_rng(0)
 Y = RNG.normal(size=500)

@@ -25,7 +25,7 @@ def decision(layout: Layout) -> dict[str, Any] | None:
     return record
 
 
-@refuse_malformed("models/registration.json", "Make it anew with `mlops run`.")
+@refuse_malformed("models/registration.json", "Create it again with `mlops run`.")
 def draw_decision(layout: Layout) -> None:
     """Print the decision, each gate's verdict, and the test metrics with their intervals."""
     from mlops_cli.reporting import Table, figure_text

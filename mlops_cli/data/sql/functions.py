@@ -7,13 +7,19 @@ same list, and a test compares the two.
 
 from __future__ import annotations
 
+from mlops_cli.data.sql.tokens import GrammarError
+
 __all__ = [
+    "ARITIES",
     "CLOCK_FUNCTIONS",
     "CROSS_ROW_FUNCTIONS",
     "FUNCTIONS",
     "OPERATORS",
     "RESERVED_WORDS",
     "TYPES",
+    "check_argument_count",
+    "clock_error",
+    "function_error",
 ]
 
 _UNLIMITED = 100
@@ -53,6 +59,9 @@ FUNCTIONS: dict[str, dict[str, tuple[int, int]]] = {
 }
 """Group -> function -> minimum and maximum number of arguments."""
 
+ARITIES = {name: bounds for group in FUNCTIONS.values() for name, bounds in group.items()}
+"""Function -> minimum and maximum number of arguments."""
+
 
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
@@ -84,3 +93,44 @@ CROSS_ROW_FUNCTIONS = _words(
     "variance"
 )
 """Functions that read other rows; they are refused with a message of their own."""
+
+
+def check_argument_count(name: str, count: int) -> None:
+    """Check the number of arguments of an allowed function.
+
+    Raises
+    ------
+    GrammarError
+        If the function takes another number of them.
+    """
+    least, most = ARITIES[name]
+    if not least <= count <= most:
+        takes = f"{least} to {most}" if most != least else f"{least}"
+        takes = f"at least {least}" if most == _UNLIMITED else takes
+        hint = (
+            "Give the format, such as DATE(x, '%Y-%m-%d'): without one it is guessed from "
+            "other rows."
+            if name in {"date", "datetime", "time", "timestamp"}
+            else ""
+        )
+        raise GrammarError(f"{name.upper()} has {count} arguments, and takes {takes}", hint)
+
+
+def function_error(name: str) -> GrammarError:
+    """The error for a function that is not allowed."""
+    if name in CLOCK_FUNCTIONS:
+        return clock_error(name)
+    if name in CROSS_ROW_FUNCTIONS or name == "columns":
+        return GrammarError(f"{name.upper()} reads other rows or columns", reads_other_rows=True)
+    return GrammarError(
+        f"{name.upper()[:40]} is not a function of an expression",
+        "docs/params.md lists the functions that there are.",
+    )
+
+
+def clock_error(name: str) -> GrammarError:
+    """The error for a function that reads the clock."""
+    return GrammarError(
+        f"{name.upper()} reads the clock",
+        "The same data must give the same features: use a column with a time.",
+    )

@@ -10,12 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mlops_cli.data.sql.functions import (
+    ARITIES,
     CLOCK_FUNCTIONS,
-    CROSS_ROW_FUNCTIONS,
-    FUNCTIONS,
     OPERATORS,
     RESERVED_WORDS,
     TYPES,
+    check_argument_count,
+    clock_error,
+    function_error,
 )
 from mlops_cli.data.sql.growth import growth_of_call, refuse_growth
 from mlops_cli.data.sql.tokens import END, GrammarError, Token, is_selectable, tokens_of
@@ -34,7 +36,6 @@ Polars' time grows with the cube of the length of a chain.
 MAX_PAD_WIDTH = 1_000
 """Maximum width for LPAD and RPAD, and maximum part for SPLIT_PART."""
 
-_ARITIES = {name: bounds for group in FUNCTIONS.values() for name, bounds in group.items()}
 _MATCHES = ("like", "ilike", "rlike", "regexp")
 
 
@@ -216,7 +217,7 @@ class _Parser:
         elif self.next_token.lower == "(":
             self.call(low, depth + 1)
         elif low in CLOCK_FUNCTIONS:
-            raise _clock_error(token.text)
+            raise clock_error(token.text)
         else:
             self.column(token.text)
 
@@ -300,24 +301,12 @@ class _Parser:
             special(depth)
             self.consume(")")
             return
-        if name not in _ARITIES:
-            raise _function_error(name)
+        if name not in ARITIES:
+            raise function_error(name)
         self.consume()
         arguments = self.arguments(depth)
         starts = [start for start, _, _ in arguments]
-        least, most = _ARITIES[name]
-        if not least <= len(starts) <= most:
-            takes = f"{least} to {most}" if most != least else f"{least}"
-            takes = f"at least {least}" if most == _ARITIES["concat"][1] else takes
-            hint = (
-                "Give the format, such as DATE(x, '%Y-%m-%d'): without one it is guessed from "
-                "other rows."
-                if name in {"date", "datetime", "time", "timestamp"}
-                else ""
-            )
-            raise GrammarError(
-                f"{name.upper()} has {len(starts)} arguments, and takes {takes}", hint
-            )
+        check_argument_count(name, len(starts))
         if name in {"lpad", "rpad"}:
             self.check_width(name, starts[1])
         if name == "split_part":
@@ -390,21 +379,3 @@ class _Parser:
             self.expression(depth)
             if self.accept("for", ","):
                 self.expression(depth)
-
-
-def _function_error(name: str) -> GrammarError:
-    if name in CLOCK_FUNCTIONS:
-        return _clock_error(name)
-    if name in CROSS_ROW_FUNCTIONS or name == "columns":
-        return GrammarError(f"{name.upper()} reads other rows or columns", reads_other_rows=True)
-    return GrammarError(
-        f"{name.upper()[:40]} is not a function of an expression",
-        "docs/params.md lists the functions that there are.",
-    )
-
-
-def _clock_error(name: str) -> GrammarError:
-    return GrammarError(
-        f"{name.upper()} reads the clock",
-        "The same data must give the same features: use a column with a time.",
-    )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlops_cli.errors import Usage
 from mlops_cli.evaluation.studies.base import StudyResult, format_cell
-from mlops_cli.evaluation.studies.latency import of_lookups, of_models
+from mlops_cli.evaluation.studies.latency import measure_lookups, measure_scoring
 from mlops_cli.reporting import Summary, Table
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ def ablation(case: StudyContext, progress: Progress) -> StudyResult:
     progress.update("comparing")
     comparison = case.compare({name: model.predict(case.test) for name, model in models.items()})
     progress.update("measuring times")
-    scoring_ms = of_models(models, case.test.head(1))
-    lookup_ms = {} if program is None else of_lookups(program, case.layout, case.test)
+    scoring_ms = measure_scoring(models, case.test.head(1))
+    lookup_ms = {} if program is None else measure_lookups(program, case.layout, case.test)
     metric = case.metric.name
     full = comparison.figures["all"].get(metric)
     worth = {name: comparison.gains[f"without {name}"].get(metric) for name in groups}
@@ -52,7 +52,7 @@ def ablation(case: StudyContext, progress: Progress) -> StudyResult:
         "by": case.options.by,
         "fitted_on": len(frame),
         "judged_on": len(case.test),
-        "all": None if full is None else full.rounded(),
+        "all": None if full is None else full.to_json(),
         "groups": _rank_groups(groups, worth),
     }
     saved_ms = {name: scoring_ms["all"] - scoring_ms[f"without {name}"] for name in groups}
@@ -112,7 +112,7 @@ def _rank_groups(
     entries = []
     for name, features in groups.items():
         gain = worth[name]
-        figure = {} if gain is None else {"worth": gain.rounded()}
+        figure = {} if gain is None else {"worth": gain.to_json()}
         entries.append((-math.inf if gain is None else gain.value, name, features, figure))
     entries.sort(key=lambda entry: -entry[0])
     return [

@@ -64,7 +64,7 @@ def adversarial(case: StudyContext, progress: Progress) -> StudyResult:
         Bootstrap(rules.resamples, rules.confidence, case.seed(1)),
     ).figures["adversary"]["roc_auc"]
     report: dict[str, Any] = {
-        "roc_auc": auc.rounded(),
+        "roc_auc": auc.to_json(),
         "rows": {"train": len(train), "test": len(test)},
         "telling": _rank_features(encoder, shares, X[y == 0], X[y == 1]),
     }

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from mlops_cli.features.program import FeatureProgram
     from mlops_cli.models.bundle import Bundle
 
-__all__ = ["of_lookups", "of_models"]
+__all__ = ["measure_lookups", "measure_scoring"]
 
 _CALLS = 200
 
 
-def of_models(bundles: Mapping[str, Bundle], row: pl.DataFrame) -> dict[str, float]:
+def measure_scoring(bundles: Mapping[str, Bundle], row: pl.DataFrame) -> dict[str, float]:
     """Measure the median milliseconds to encode and score one row.
 
     Models take turns, so that other load on the machine slows all of them equally.
@@ -40,7 +40,9 @@ def of_models(bundles: Mapping[str, Bundle], row: pl.DataFrame) -> dict[str, flo
     return {name: statistics.median(times) * 1000 for name, times in seconds.items()}
 
 
-def of_lookups(program: FeatureProgram, layout: Layout, test: pl.DataFrame) -> dict[str, float]:
+def measure_lookups(
+    program: FeatureProgram, layout: Layout, test: pl.DataFrame
+) -> dict[str, float]:
     """Measure the median milliseconds to look a row up, by join or window.
 
     Lookups in the online store go through the service's cache, which is empty at first: a repeated

@@ -39,7 +39,7 @@ def learning(case: StudyContext, progress: Progress) -> StudyResult:
     headline = f"{case.metric.name} {points[-1]['shown']} on {points[-1]['rows']:,} rows"
     if gain:
         headline += f"; better by {format_cell(gain)} than on half of them"
-    report = _report(case, points) | ({"gain_of_the_last_half": gain.rounded()} if gain else {})
+    report = _report(case, points) | ({"gain_of_the_last_half": gain.to_json()} if gain else {})
     return StudyResult(report, _summary(case, "Learning curve", headline, points, report, "rows"))
 
 
@@ -88,7 +88,7 @@ def staleness(case: StudyContext, progress: Progress) -> StudyResult:
     for point in points[1:]:
         gain = comparison.gains[point["training"]].get(metric)
         if gain:
-            point["loss"] = gain.rounded()
+            point["loss"] = gain.to_json()
     worst = points[-1]
     headline = f"{metric} {points[0]['shown']} on the newest rows, {worst['shown']} on the oldest"
     report = _report(case, points) | {"step": case.options.step}
@@ -135,7 +135,7 @@ def _fit_on_parts(
         figure = comparison.figures[name].get(case.metric.name)
         points.append(
             {"training": name, "rows": len(part), "shown": format_cell(figure)}
-            | (figure.rounded() if figure else {})
+            | (figure.to_json() if figure else {})
         )
     return points, comparison
 

@@ -168,7 +168,7 @@ def _stray_quote_error(
         f"{where} of source {request.name!r} has a quote without its pair, or one inside of a "
         "value that isn't quoted",
         'Write a value with a quote within quotes, and the quote twice: "5"" pipe". A file that '
-        r"escapes it by a backslash (\") has to be written anew without escapes.",
+        r"escapes it by a backslash (\") has to be written again without escapes.",
     )
 
 

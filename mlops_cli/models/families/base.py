@@ -165,10 +165,10 @@ class Family:
             raise DataRefused(
                 f"{', '.join(files) or 'nothing'} is not a model of the family {self.name} that "
                 f"can be read ({type(error).__name__}: {reason})",
-                "Fetch the model again, or train it anew.",
+                "Fetch the model again, or train it again.",
             ) from None
 
-    def shortened(self, fitted: FittedModel, share: float) -> FittedModel:
+    def shorten(self, fitted: FittedModel, share: float) -> FittedModel:
         """The model with about the first ``share`` of its rounds, or unchanged if not supported."""
         rounds = fitted.iterations
         if self.shortener is None or not rounds:

@@ -59,7 +59,7 @@ class Constant:
         except (ValueError, TypeError, KeyError):
             raise DataRefused(
                 f"{CONSTANT} is not a model file that can be read",
-                "Fetch the model again, or train it anew.",
+                "Fetch the model again, or train it again.",
             ) from None
 
 

@@ -153,7 +153,7 @@ def _from_files(files: Mapping[str, bytes]) -> _Forest:
         if not valid or tree.value.shape != (len(left), 1, outputs):
             raise DataRefused(
                 f"{_FILE} has a tree of {tree.value.shape} values for {outputs} outputs",
-                "Fetch the model again, or train it anew.",
+                "Fetch the model again, or train it again.",
             )
     return _Forest(forest, classes)
 

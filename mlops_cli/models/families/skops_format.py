@@ -82,12 +82,12 @@ def loads(data: bytes, file_name: str) -> Any:
     except (zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:
         raise DataRefused(
             f"{file_name} is not a model file that can be read: {error}",
-            "Fetch the model again, or train it anew.",
+            "Fetch the model again, or train it again.",
         ) from None
     if untrusted:
         raise DataRefused(
             f"{file_name} holds an object of type {untrusted[0]}, which no model of ours has",
-            "Don't use this file; train the model anew from your own data.",
+            "Don't use this file; train the model again from your own data.",
         )
     return skops.io.loads(data, trusted=sorted(TRUSTED))
 

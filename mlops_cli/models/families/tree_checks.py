@@ -47,5 +47,5 @@ def check_tree(
     if not (valid and bool(((split_features >= 0) & (split_features < features)).all())):
         raise DataRefused(
             "a tree of the model points outside itself: the model file is damaged or forged",
-            "Don't use this file; train the model anew from your own data.",
+            "Don't use this file; train the model again from your own data.",
         )

@@ -85,7 +85,7 @@ class SqliteStore:
         """See ``OnlineStore.replace``."""
         db, count = self._db, 0
 
-        def numbered(generation: int) -> Iterator[tuple[int, str, str, str]]:
+        def entries_of(generation: int) -> Iterator[tuple[int, str, str, str]]:
             nonlocal count
             for entry in entries:
                 count += 1
@@ -99,7 +99,7 @@ class SqliteStore:
                 former = db.execute(
                     "SELECT generation FROM programs WHERE program = ?", (program,)
                 ).fetchone()
-                db.executemany("INSERT INTO entries VALUES (?, ?, ?, ?)", numbered(generation))
+                db.executemany("INSERT INTO entries VALUES (?, ?, ?, ?)", entries_of(generation))
                 db.execute(
                     "INSERT OR REPLACE INTO programs VALUES (?, ?, ?)",
                     (program, generation, json.dumps(dict(metadata))),
@@ -135,7 +135,7 @@ class SqliteStore:
             for table, batch in self._key_batches(keys):
                 query = f"DELETE FROM entries WHERE {_HAS_KEY}"  # noqa: S608
                 count += self._db.execute(query, (*table, *batch)).rowcount
-            # Only writing the file anew removes copies in rearranged pages.
+            # Only rewriting the file removes copies in rearranged pages.
             self._db.execute("VACUUM")
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error as error:
@@ -165,5 +165,5 @@ class SqliteStore:
     def _unreadable(self, error: Exception) -> SourceUnreadable:
         return SourceUnreadable(
             f"the online store {self.path} can't be used: {error}",
-            "Delete the file and make it anew with `mlops materialize`.",
+            "Delete the file and create it again with `mlops materialize`.",
         )

@@ -370,7 +370,7 @@ def find_trusted(
     assignment = named_assignment(read(root, name), text)
     reason = StageRules(root, read(root, name)).refusal_reason(assignment)
     if reason is not None:
-        raise ModelRefused(f"{text} doesn't count: {reason}", "Promote the version anew.")
+        raise ModelRefused(f"{text} doesn't count: {reason}", "Promote the version again.")
     return assignment.version or registry.find(text)
 
 

@@ -184,8 +184,8 @@ def _refuse_overwriting(git: Git, head: str, target: str) -> None:
     dirty = {line[3:] for line in status.split("\0") if line}
     _refuse(
         sorted((changed & dirty) - {""}),
-        "`mlops pull --rebase` keeps your edits, and drops what the pipeline makes anew; or commit "
-        "them, or put them aside (git stash), then pull again.",
+        "`mlops pull --rebase` keeps your edits, and drops what the pipeline creates again; or "
+        "commit them, or put them aside (git stash), then pull again.",
     )
 
 

@@ -1,7 +1,7 @@
 """Rebase own work onto the remote's branch: edits, staged edits and commits.
 
 Generated files (`dvc.lock`, reports, `models/registration.json`) are taken from the remote, as the
-next run writes them anew. All other files are merged in Git's object store. The clone changes only
+next run writes them again. All other files are merged in Git's object store. The clone changes only
 after the complete result is known.
 """
 
@@ -161,7 +161,7 @@ def _complete(root: Path, switch: Switch) -> list[str]:
     try:
         lacking = _checkout_data(root)
     except UnsavedOutputs:
-        switch.reversed().apply(root)
+        switch.reverse().apply(root)
         switch.end(root)
         raise
     switch.end(root)

@@ -70,11 +70,11 @@ def write(
     """
     package = Path(str(files("mlops_cli")))
 
-    def unneeded(folder: str, names: list[str]) -> set[str]:
+    def list_unneeded(folder: str, names: list[str]) -> set[str]:
         place = Path(folder).relative_to(package).as_posix()
         return {"__pycache__", *_EXCLUDED.get("" if place == "." else place, set())} & {*names}
 
-    shutil.copytree(package, context / "mlops_cli", ignore=unneeded)
+    shutil.copytree(package, context / "mlops_cli", ignore=list_unneeded)
     for path in local_modules(program.rules.hook, root):
         target = context / path.relative_to(root)
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -29,10 +29,14 @@ MAX_HEADERS = 128
 """Most headers of a request."""
 
 
-class Client(Protocol):
-    """A client's connection: its transport and the callbacks of its parser (see ``Connection``)."""
+class TransportOwner(Protocol):
+    """A client's connection, as far as a request knows it."""
 
     transport: asyncio.Transport
+
+
+class ParserCallbacks(Protocol):
+    """Callbacks of httptools (see ``RequestParser``)."""
 
     def on_message_begin(self) -> None:
         """A request begins."""
@@ -78,7 +82,7 @@ class HttpRequest:
     refusal: Response | None = None
     cancel: Callable[[], object] | None = None
 
-    def __init__(self, connection: Client) -> None:
+    def __init__(self, connection: TransportOwner) -> None:
         self._connection = connection
         self.headers: dict[bytes, bytes] = {}
 
@@ -123,13 +127,13 @@ class HttpRequest:
 class BodyParser:
     """Parser callbacks for the body of a request whose head was parsed by another parser."""
 
-    __slots__ = ("_connection", "_in_rest", "on_body", "on_message_complete")
+    __slots__ = ("_callbacks", "_in_rest", "on_body", "on_message_complete")
 
-    def __init__(self, connection: Client) -> None:
-        self._connection = connection
+    def __init__(self, callbacks: ParserCallbacks) -> None:
+        self._callbacks = callbacks
         self._in_rest = False
-        self.on_body = connection.on_body
-        self.on_message_complete = connection.on_message_complete
+        self.on_body = callbacks.on_body
+        self.on_message_complete = callbacks.on_message_complete
 
     def skip_head(self, parser: Any, request: HttpRequest) -> None:
         """Feed the parser a head with the same framing of the body, and without the upgrade."""
@@ -144,24 +148,24 @@ class BodyParser:
         self._in_rest = True
 
     def on_message_begin(self) -> None:
-        """See ``Connection``."""
+        """See ``RequestParser``."""
         if self._in_rest:
-            self._connection.on_message_begin()
+            self._callbacks.on_message_begin()
 
     def on_url(self, url: bytes) -> None:
-        """See ``Connection``."""
+        """See ``RequestParser``."""
         if self._in_rest:
-            self._connection.on_url(url)
+            self._callbacks.on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """See ``Connection``."""
+        """See ``RequestParser``."""
         if self._in_rest:
-            self._connection.on_header(name, value)
+            self._callbacks.on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """See ``Connection``."""
+        """See ``RequestParser``."""
         if self._in_rest:
-            self._connection.on_headers_complete()
+            self._callbacks.on_headers_complete()
 
 
 def many_headers() -> Problem:

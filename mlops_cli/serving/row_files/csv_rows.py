@@ -18,7 +18,7 @@ from mlops_cli.ingestion.sources.csv_survey import survey
 from mlops_cli.serving.row_files.base import BrokenRow, RowBatch, TextOptions
 from mlops_cli.serving.row_files.text_records import BOM, Records, RecordsCursor
 
-__all__ = ["COMPRESSED_PREFIXES", "of_body", "open_file"]
+__all__ = ["COMPRESSED_PREFIXES", "open_body", "open_file"]
 
 _BODY_NAME = Path("the body")
 """Name in error messages for CSV that is not in a file, such as the body of a request."""
@@ -42,7 +42,7 @@ def open_file(path: Path, options: TextOptions) -> _CsvFile:
     )
 
 
-def of_body(body: bytes, options: TextOptions) -> _CsvFile:
+def open_body(body: bytes, options: TextOptions) -> _CsvFile:
     """Open CSV in memory, see ``open_file``; it is UTF-8 and never decompressed."""
     options = replace(options, encoding="utf-8")
     records = Records(_BODY_NAME, options.encoding, quoted=True, stream=io.BytesIO(body))

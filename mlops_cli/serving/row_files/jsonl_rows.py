@@ -19,7 +19,6 @@ __all__ = ["open_file"]
 
 _HEADER_ROWS = 1000
 """Number of first rows whose keys are the columns of the file."""
-_SHOWN = 2000
 
 
 def open_file(path: Path, options: TextOptions) -> _JsonFile:

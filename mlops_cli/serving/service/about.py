@@ -91,7 +91,7 @@ class About:
                 "problem": None if events is None else events.reason,
             }
         elif problem is not None or behind:
-            content["problem"] = "the event log is away"
+            content["problem"] = "the event log can't be reached"
         return json_response(content, 200 if ready else 503)
 
     async def metrics(self, _request: Request) -> Response:

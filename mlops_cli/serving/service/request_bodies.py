@@ -248,7 +248,7 @@ class Bodies:
         if body.count(self._text.separator.encode()) > self._max_values:
             raise Problem(413, f"there are more than {self._max_values} values")
         try:
-            file = csv_rows.of_body(body, self._text)
+            file = csv_rows.open_body(body, self._text)
         except SourceUnreadable as error:
             raise Problem(400, f"the body is not text/csv: {error.message}") from None
         if len(file.names) > MAX_COLUMNS or max(map(len, file.names)) > MAX_NAME_LENGTH:

@@ -55,7 +55,7 @@ class Journal:
                 path.replace(damaged)
                 progress.note(
                     "the journal of the unfinished search is damaged; it is kept as "
-                    f"{damaged.name}, and the search begins anew"
+                    f"{damaged.name}, and the search starts over"
                 )
         return cls(_open_study(path, direction), TrialArtifacts(path.with_suffix(".outcomes")))
 

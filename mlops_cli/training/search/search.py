@@ -28,7 +28,7 @@ from mlops_cli.training.search.trials import (
     is_over,
     leaderboard,
     plain_trial,
-    ranked,
+    rank_trials,
     refuse_failures,
     time_share,
     trial_message,
@@ -132,7 +132,7 @@ class Search:
 
     def affordable_family(self, trials: Sequence[Trial], clock: Clock) -> str | None:
         """The family with the best trial among those with enough time; None if there is none."""
-        order = dict.fromkeys(t.family for t in ranked(trials, maximise=self.maximise))
+        order = dict.fromkeys(t.family for t in rank_trials(trials, maximise=self.maximise))
         return next((f for f in order if not self.too_expensive(f, trials, clock)), None)
 
 

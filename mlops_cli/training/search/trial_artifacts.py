@@ -110,6 +110,6 @@ def read_predictions(path: Path) -> Predictions:
     except (OSError, ValueError, EOFError):
         raise NotFound(
             f"{path} is not there, or not as tune wrote it",
-            "Bring it back with `dvc checkout`, or search anew with `mlops tune --force`.",
+            "Bring it back with `dvc checkout`, or search again with `mlops tune --force`.",
         ) from None
     return predictions

@@ -32,7 +32,7 @@ __all__ = [
     "is_over",
     "leaderboard",
     "plain_trial",
-    "ranked",
+    "rank_trials",
     "refuse_failures",
     "round_score",
     "time_share",
@@ -111,7 +111,7 @@ class EarlyStop:
     trials: int | None = None
     gain: float = 0.0
 
-    def reached(self, trials: Sequence[Trial], *, maximise: bool) -> bool:
+    def is_reached(self, trials: Sequence[Trial], *, maximise: bool) -> bool:
         """Whether the search may end after these trials."""
         sign = 1.0 if maximise else -1.0
         gains = [-math.inf if t.score is None else sign * t.score for t in trials]
@@ -171,10 +171,10 @@ def refuse_failures(trials: Sequence[Trial]) -> None:
 
 def best(trials: Sequence[Trial], *, maximise: bool) -> Trial:
     """The complete trial with the best score; the first one if several are equal."""
-    return ranked(trials, maximise=maximise)[0]
+    return rank_trials(trials, maximise=maximise)[0]
 
 
-def ranked(trials: Sequence[Trial], *, maximise: bool) -> list[Trial]:
+def rank_trials(trials: Sequence[Trial], *, maximise: bool) -> list[Trial]:
     """The complete trials, the best first."""
     complete = [t for t in trials if t.state == "complete" and t.score is not None]
     sign = -1.0 if maximise else 1.0
@@ -196,7 +196,7 @@ def leaderboard(trials: Sequence[Trial], clock: Clock, *, maximise: bool) -> Lea
             t.iterations or "",
             _format_settings(t.settings),
         )
-        for t in ranked(trials, maximise=maximise)[:_LEADERS]
+        for t in rank_trials(trials, maximise=maximise)[:_LEADERS]
     )
     columns = ("trial", "family", "score", "iterations", "settings")
     seconds_left = clock.seconds_left(trials)
@@ -236,7 +236,7 @@ def is_over(trials: list[Trial], limits: Limits, clock: Clock, *, maximise: bool
     """Whether the search is over after these trials."""
     if limits.trials is not None and len(trials) >= limits.trials:
         return True
-    if limits.early_stop.reached(trials, maximise=maximise):
+    if limits.early_stop.is_reached(trials, maximise=maximise):
         return True
     # However short the time, the search ends only with a score, or after many failures.
     enough = any_complete(trials) or len(trials) >= RANDOM_TRIALS
@@ -262,7 +262,7 @@ def time_share(
     It is all of the time left for a family in the better half of the ranking. For other families,
     including those without a score, it is a part, so that there is time for others.
     """
-    order = list(dict.fromkeys(t.family for t in ranked(trials, maximise=maximise)))
+    order = list(dict.fromkeys(t.family for t in rank_trials(trials, maximise=maximise)))
     return (
         seconds_left
         if family in order[: (len(order) + 1) // 2]

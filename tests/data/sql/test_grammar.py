@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops_cli.data.column_names import quoted
+from mlops_cli.data.column_names import quote
 from mlops_cli.data.sql.expressions import Expression
 from mlops_cli.data.sql.functions import FUNCTIONS, RESERVED_WORDS
 from mlops_cli.data.sql.grammar import MAX_NESTING, MAX_NODES
@@ -285,7 +285,7 @@ def test_the_document_lists_the_functions() -> None:
 @pytest.mark.parametrize("word", sorted(RESERVED_WORDS))
 def test_a_column_with_a_word_of_the_grammar_is_quoted_by_init(word: str) -> None:
     schema = pl.Schema({word: pl.Int64()})
-    assert Expression(f"{quoted(word)} + 1", PLACE).result_type(schema) == pl.Int64()
+    assert Expression(f"{quote(word)} + 1", PLACE).result_type(schema) == pl.Int64()
 
 
 @pytest.mark.parametrize(

@@ -450,12 +450,12 @@ def test_a_shortened_model_equals_one_fitted_with_fewer_rounds(name, kind):
         pytest.skip(f"{name} is not installed")
     X, y, task = problem(kind, rows=300)
     whole, half = (quick(family, X, y, task, rounds=n) for n in (20, 10))
-    short = family.shortened(whole, 0.5)
+    short = family.shorten(whole, 0.5)
     assert short.iterations == half.iterations == 10
     np.testing.assert_allclose(short.predict(X), half.predict(X), rtol=1e-6)
     assert sum(map(len, short.to_files().values())) < sum(map(len, whole.to_files().values()))
     linear = FAMILIES["linear"].fit(FitRequest(X, y, task, {}, seed=1))
-    assert FAMILIES["linear"].shortened(linear, 0.5) is linear
+    assert FAMILIES["linear"].shorten(linear, 0.5) is linear
 
 
 def test_a_networks_importances_are_what_its_scores_lose_without_a_feature():

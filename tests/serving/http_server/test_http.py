@@ -418,7 +418,7 @@ def test_trailers_without_end_are_refused() -> None:
 def test_frames_that_come_apart_from_their_chunks_are_no_trailers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("mlops_cli.serving.http_server.connection._HEAD_BYTES", 300)
+    monkeypatch.setattr("mlops_cli.serving.http_server.request_parser._HEAD_BYTES", 300)
     pieces = [piece for _ in range(120) for piece in (b"1\r\n", b"a\r\n")]
     head = POST + b"connection: close\r\ntransfer-encoding: chunked\r\n\r\n"
     answer = said(head, *pieces, b"0\r\n\r\n", pause=0.001)

@@ -13,7 +13,7 @@ from model_services import INGEST, RULES, TARGETS, ServedModel, make_orders
 
 from mlops_cli.errors import DataRefused
 from mlops_cli.evaluation.studies.ablation import BASE, sources
-from mlops_cli.evaluation.studies.latency import of_lookups
+from mlops_cli.evaluation.studies.latency import measure_lookups
 from mlops_cli.features.program import FeatureProgram
 from mlops_cli.layout import ROW, Layout
 from mlops_cli.models import bundle as bundles
@@ -85,8 +85,8 @@ def test_look_ups_are_timed_where_there_is_an_online_store(
 ) -> None:
     program = FeatureProgram.from_json(bundles.load(served_model.layout.model).program)
     test = make_orders().with_row_index(ROW).select(pl.col(ROW)).tail(50)
-    found = of_lookups(program, served_model.layout, test)
+    found = measure_lookups(program, served_model.layout, test)
     assert set(found) == {"shop", "shop_2d"}
     assert all(0 < milliseconds < 1000 for milliseconds in found.values())
     shutil.copytree(served_model.layout.validated, Layout(tmp_path).validated)
-    assert of_lookups(program, Layout(tmp_path), test) == {}
+    assert measure_lookups(program, Layout(tmp_path), test) == {}

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from mlops_cli.metrics.catalog import lookup
-from mlops_cli.training.judge import CvScorer
+from mlops_cli.training.cv_scorer import CvScorer
 
 
-def test_a_judge_takes_the_mean_of_the_folds_and_all_where_one_lacks_a_class():
+def test_the_score_is_the_mean_over_the_folds_or_of_all_rows_if_a_fold_lacks_a_class():
     y = np.array([0, 1, 0, 1])
     p = np.column_stack([1 - y * 0.8, y * 0.8])
     metric = lookup("roc_auc", "binary")
