@@ -33,7 +33,7 @@ from mlops_cli.models.labels import LabelCodec
 from mlops_cli.monitoring.baseline import Baseline
 from mlops_cli.monitoring.evaluate_window import evaluate_window
 from mlops_cli.monitoring.window import Window
-from mlops_cli.params.monitoring import Monitor
+from mlops_cli.params.monitor import Monitor
 
 ROOT = Path(__file__).resolve().parent.parent
 AUC = METRICS["roc_auc"]

@@ -17,7 +17,7 @@ from mlops_cli.errors import MlopsError
 from mlops_cli.metrics.catalog import METRICS, default_metrics
 from mlops_cli.models.families import FAMILIES
 from mlops_cli.params import Params, parse
-from mlops_cli.params.data import Rule
+from mlops_cli.params.validate import Rule
 from mlops_cli.project.pipeline import STAGES
 
 ROOT = Path(__file__).parents[1]

@@ -14,7 +14,7 @@ from mlops_cli.backtest.policies import Period
 from mlops_cli.data.durations import subtract
 from mlops_cli.layout import Layout
 from mlops_cli.params import Params
-from mlops_cli.params.modelling import Dimension, Tune
+from mlops_cli.params.tune import Dimension, Tune
 
 __all__ = ["LABEL_ARRIVAL", "REQUEST_TIME", "BacktestConfig", "BacktestTask", "as_of"]
 

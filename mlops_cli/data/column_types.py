@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 if TYPE_CHECKING:
-    from mlops_cli.params.data import TypeName
+    from mlops_cli.params.ingest import TypeName
 
 __all__ = [
     "DTYPES",

@@ -20,7 +20,7 @@ from mlops_cli.layout import PENDING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mlops_cli.params.data import Source
+    from mlops_cli.params.ingest import Source
 
 __all__ = ["Clock", "Tally", "in_utc"]
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from mlops_cli.evaluation.slice_finder import Segment
     from mlops_cli.metrics.catalog import Floats, Metric, Truth
-    from mlops_cli.params.modelling import Evaluate
+    from mlops_cli.params.evaluate import Evaluate
 
 __all__ = ["measure_fairness", "worst_segments"]
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mlops_cli.metrics.catalog import Floats, Truth
-    from mlops_cli.params.modelling import Cost, Task
+    from mlops_cli.params.task import Cost, Task
 
 __all__ = [
     "PLOTS",

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
     from mlops_cli.metrics.catalog import Floats, Metric, Truth
     from mlops_cli.models.bundle import Bundle
-    from mlops_cli.params.modelling import Evaluate, Task
+    from mlops_cli.params.evaluate import Evaluate
+    from mlops_cli.params.task import Task
 
 __all__ = ["ScoredSplit"]
 

@@ -12,7 +12,7 @@ from mlops_cli.errors import BadParams, nearest
 if TYPE_CHECKING:
     import polars as pl
 
-    from mlops_cli.params.data import CleanRule
+    from mlops_cli.params.featurize import CleanRule
 
 __all__ = ["cleaning_expressions"]
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from mlops_cli.data.source_schema import SourceSchema
-    from mlops_cli.params.data import AsOfJoin
+    from mlops_cli.params.featurize import AsOfJoin
 
 __all__ = ["JoinPlan"]
 

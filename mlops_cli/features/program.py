@@ -24,7 +24,8 @@ from mlops_cli.features.prediction_time import (
     prediction_span,
 )
 from mlops_cli.features.windows import PREDICTION_TIME, Span, WindowPlan
-from mlops_cli.params.data import Featurize, Ingest
+from mlops_cli.params.featurize import Featurize
+from mlops_cli.params.ingest import Ingest
 
 if TYPE_CHECKING:
     import polars as pl

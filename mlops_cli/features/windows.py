@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from mlops_cli.data.source_schema import SourceSchema
-    from mlops_cli.params.data import Window
+    from mlops_cli.params.featurize import Window
 
 __all__ = ["KNOWN_AT", "PREDICTION_TIME", "Span", "WindowPlan"]
 

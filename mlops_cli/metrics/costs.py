@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mlops_cli.metrics.catalog import Floats, Truth
-    from mlops_cli.params.modelling import Cost, Task
+    from mlops_cli.params.task import Cost, Task
 
 __all__ = ["Label", "confusion_counts", "cost_matrix", "weigh_threshold"]
 

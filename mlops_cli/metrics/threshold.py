@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from mlops_cli.params.modelling import Cost
+    from mlops_cli.params.task import Cost
 
 __all__ = ["best_threshold"]
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from mlops_cli.metrics.weighted import Floats
     from mlops_cli.models.encoder import Encoder
-    from mlops_cli.params.modelling import Train
+    from mlops_cli.params.train import Train
 
 __all__ = ["check_target", "fit_weights", "search_metric", "task_info"]
 

@@ -25,7 +25,7 @@ from mlops_cli.errors import BadParams, SourceUnreadable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mlops_cli.params.monitoring import Email
+    from mlops_cli.params.monitor import Email
 
 __all__ = ["mask_secrets", "post", "send"]
 

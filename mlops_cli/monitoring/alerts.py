@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mlops_cli.layout import Layout
     from mlops_cli.monitoring.findings import MonitoringFinding
     from mlops_cli.monitoring.monitor import MonitoringReport
-    from mlops_cli.params.monitoring import Alerts, Email
+    from mlops_cli.params.monitor import Alerts, Email
 
 __all__ = ["ChannelResult", "send_alerts"]
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mlops_cli.monitoring.baseline import Baseline
     from mlops_cli.monitoring.findings import MonitoringFinding
     from mlops_cli.monitoring.window import Window
-    from mlops_cli.params.monitoring import Monitor
+    from mlops_cli.params.monitor import Monitor
 
 __all__ = ["EstimatedPerformance", "estimate_performance"]
 

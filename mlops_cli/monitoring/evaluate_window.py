@@ -25,7 +25,7 @@ from mlops_cli.reporting import figure_text
 if TYPE_CHECKING:
     from mlops_cli.monitoring.baseline import Baseline
     from mlops_cli.monitoring.window import Window
-    from mlops_cli.params.monitoring import Monitor
+    from mlops_cli.params.monitor import Monitor
 
 __all__ = ["WindowEvaluation", "evaluate_window"]
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mlops_cli.layout import Layout
     from mlops_cli.monitoring.baseline import Baseline
     from mlops_cli.params import Params
-    from mlops_cli.params.monitoring import Monitor
+    from mlops_cli.params.monitor import Monitor
     from mlops_cli.registry.select_version import SelectedModel
     from mlops_cli.reporting import Progress
 

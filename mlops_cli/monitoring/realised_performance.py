@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mlops_cli.metrics.catalog import Metric
     from mlops_cli.metrics.weighted import Floats, Truth
     from mlops_cli.monitoring.baseline import Baseline
-    from mlops_cli.params.monitoring import Monitor
+    from mlops_cli.params.monitor import Monitor
 
 __all__ = [
     "MeasuredMetric",

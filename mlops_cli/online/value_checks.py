@@ -14,7 +14,7 @@ import polars as pl
 from mlops_cli.data.data_clock import in_utc
 
 if TYPE_CHECKING:
-    from mlops_cli.params.serving import ColumnPolicy
+    from mlops_cli.params.serve import ColumnPolicy
 
 __all__ = ["CheckBuilder", "ColumnChecks", "ValueCheck"]
 

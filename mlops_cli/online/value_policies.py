@@ -27,7 +27,7 @@ from mlops_cli.online.request_rows import (
     shorten_value,
 )
 from mlops_cli.online.value_checks import CheckBuilder, ColumnChecks, ValueCheck
-from mlops_cli.params.serving import ColumnPolicy
+from mlops_cli.params.serve import ColumnPolicy
 
 if TYPE_CHECKING:
     from mlops_cli.features.program import FeatureProgram

@@ -7,11 +7,21 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
 
+from mlops_cli.params.backtest import Backtest
 from mlops_cli.params.base import LONGEST_NAME, Names, Section
-from mlops_cli.params.data import Featurize, Ingest, Split, Validate
-from mlops_cli.params.modelling import Evaluate, Register, Task, Train, Tune
-from mlops_cli.params.monitoring import Backtest, Feedback, Monitor, Retrain
-from mlops_cli.params.serving import Serve
+from mlops_cli.params.evaluate import Evaluate
+from mlops_cli.params.featurize import Featurize
+from mlops_cli.params.feedback import Feedback
+from mlops_cli.params.ingest import Ingest
+from mlops_cli.params.monitor import Monitor
+from mlops_cli.params.register import Register
+from mlops_cli.params.retrain import Retrain
+from mlops_cli.params.serve import Serve
+from mlops_cli.params.split import Split
+from mlops_cli.params.task import Task
+from mlops_cli.params.train import Train
+from mlops_cli.params.tune import Tune
+from mlops_cli.params.validate import Validate
 
 __all__ = ["Params", "Project", "load", "parse"]
 

@@ -15,7 +15,7 @@ from mlops_cli.registry.tags import Tag, address_of, approval_tag, assignment_ta
 from mlops_cli.registry.versions import Assignment, Registry, Version
 
 if TYPE_CHECKING:
-    from mlops_cli.params.modelling import StageRule
+    from mlops_cli.params.register import StageRule
     from mlops_cli.registry.git_tags import RefChange
     from mlops_cli.registry.session import Session
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from mlops_cli.layout import Layout
     from mlops_cli.models.bundle import Bundle
     from mlops_cli.params import Params
-    from mlops_cli.params.modelling import ReplayGate
+    from mlops_cli.params.register import ReplayGate
     from mlops_cli.registry.gates import GateResult
     from mlops_cli.reporting import Progress
     from mlops_cli.serving.batch.scoring import Scoring

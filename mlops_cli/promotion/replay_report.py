@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from mlops_cli.evaluation.slice_finder import Segment
     from mlops_cli.metrics.catalog import Floats, Metric
-    from mlops_cli.params.modelling import ReplayGate
+    from mlops_cli.params.register import ReplayGate
     from mlops_cli.registry.gates import GateResult
 
 __all__ = ["MAX_SAMPLE_ROWS", "LoggedResponses", "Replay", "ReplayRules", "Sample"]
@@ -203,7 +203,7 @@ class Replay:
         exclusion_counts
             Reason -> number of requests left out because one of both models was trained on them.
         """
-        from mlops_cli.params.modelling import ChampionGate
+        from mlops_cli.params.register import ChampionGate
         from mlops_cli.registry.gates import GateResult
 
         note = "".join(f"; {rows:,} left out: {why}" for why, rows in exclusion_counts.items())

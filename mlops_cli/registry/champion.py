@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mlops_cli.metrics.catalog import Floats
     from mlops_cli.models.bundle import Bundle
     from mlops_cli.params import Params
-    from mlops_cli.params.modelling import ChampionGate
+    from mlops_cli.params.register import ChampionGate
     from mlops_cli.registry.training_rows import TrainingRows
     from mlops_cli.registry.versions import Version
 

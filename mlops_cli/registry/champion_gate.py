@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from mlops_cli.metrics.bootstrap import Interval
     from mlops_cli.metrics.catalog import Floats, Metric, Truth
-    from mlops_cli.params.modelling import ChampionGate
+    from mlops_cli.params.register import ChampionGate
 
 __all__ = ["PairedPredictions", "describe_gain", "judge_paired", "too_few"]
 

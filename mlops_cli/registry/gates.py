@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from mlops_cli.metrics.catalog import Metric
-    from mlops_cli.params.modelling import Gates
+    from mlops_cli.params.register import Gates
 
 __all__ = ["Evidence", "GateResult", "check_gates"]
 

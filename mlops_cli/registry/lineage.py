@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mlops_cli.params.base import Section
-    from mlops_cli.params.data import SourceRules
+    from mlops_cli.params.validate import SourceRules
 
 __all__ = ["fingerprints", "lineage", "schema"]
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mlops_cli.models.bundle import Bundle
     from mlops_cli.params import Project
     from mlops_cli.params.base import Section
-    from mlops_cli.params.data import SourceRules
+    from mlops_cli.params.validate import SourceRules
     from mlops_cli.registry.card_template import CardTemplate
 
 __all__ = ["assemble"]

@@ -146,7 +146,7 @@ def _bootstrap_difference(old: _Side, new: _Side, facts: RevisionFacts) -> Paire
 def _reported_metrics(facts: RevisionFacts, bundle: Bundle) -> list[Metric]:
     from mlops_cli.metrics.catalog import lookup
     from mlops_cli.metrics.costs import cost_matrix
-    from mlops_cli.params.modelling import Task
+    from mlops_cli.params.task import Task
 
     costs = cost_matrix(Task.model_validate(dict(facts.params["task"])), bundle.labels.classes)
     names = facts.evaluation.get("metrics") or facts.metrics["model"]

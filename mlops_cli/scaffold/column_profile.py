@@ -11,7 +11,7 @@ from mlops_cli.data.sql.tokens import is_selectable
 if TYPE_CHECKING:
     import polars as pl
 
-    from mlops_cli.params.data import TypeName
+    from mlops_cli.params.ingest import TypeName
 
 __all__ = [
     "SAMPLE",

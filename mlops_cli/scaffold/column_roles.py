@@ -14,7 +14,7 @@ from mlops_cli.scaffold.column_profile import SAMPLE, ColumnProfile
 if TYPE_CHECKING:
     import polars as pl
 
-    from mlops_cli.params.data import TypeName
+    from mlops_cli.params.ingest import TypeName
     from mlops_cli.scaffold.infer_task import Target
 
 __all__ = ["ColumnRole", "Role", "decide", "leaks"]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from mlops_cli.ingestion.sources import OpenedSource
-    from mlops_cli.params.data import Source, TypeName
+    from mlops_cli.params.ingest import Source, TypeName
     from mlops_cli.scaffold.notations import Notation
 
 __all__ = ["DataFile", "open_data_file"]
@@ -77,7 +77,7 @@ def open_data_file(path: Path, scratch: Path, encoding: str = "utf-8") -> Iterat
     import polars as pl
 
     from mlops_cli.data.file_formats import format_of_name
-    from mlops_cli.params.data import Source
+    from mlops_cli.params.ingest import Source
 
     if path.is_dir():
         raise Usage(

@@ -18,7 +18,7 @@ from mlops_cli.scaffold.time_hints import time_hints
 if TYPE_CHECKING:
     import polars as pl
 
-    from mlops_cli.params.modelling import TaskType
+    from mlops_cli.params.task import TaskType
     from mlops_cli.scaffold.column_profile import ColumnProfile
     from mlops_cli.scaffold.date_parts import DateParts
     from mlops_cli.scaffold.notations import Notation

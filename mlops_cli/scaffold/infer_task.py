@@ -11,7 +11,7 @@ from mlops_cli.errors import DataRefused, Usage
 if TYPE_CHECKING:
     import polars as pl
 
-    from mlops_cli.params.modelling import TaskType
+    from mlops_cli.params.task import TaskType
 
 __all__ = ["MAX_CLASSES", "Target", "infer_task"]
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from mlops_cli.params.data import TypeName
+    from mlops_cli.params.ingest import TypeName
 
     Test = Callable[[pl.Expr], pl.Expr]
 

@@ -10,7 +10,7 @@ from mlops_cli.models.families import FAMILIES
 from mlops_cli.scaffold.yaml_text import FILTERS
 
 if TYPE_CHECKING:
-    from mlops_cli.params.data import TypeName
+    from mlops_cli.params.ingest import TypeName
     from mlops_cli.scaffold.infer_project import Proposal
 
 __all__ = ["ReadOptions", "render"]

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from mlops_cli.models.bundle import Bundle
     from mlops_cli.online.store.cache import CachedEntries, Lookups
-    from mlops_cli.params.serving import ColumnPolicy
+    from mlops_cli.params.serve import ColumnPolicy
 
     Floats = npt.NDArray[np.float64]
 

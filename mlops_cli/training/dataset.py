@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from mlops_cli.metrics.catalog import Metric
     from mlops_cli.models.families.task_info import TaskInfo
     from mlops_cli.models.labels import LabelCodec
-    from mlops_cli.params.data import Split
-    from mlops_cli.params.modelling import Train
+    from mlops_cli.params.split import Split
+    from mlops_cli.params.train import Train
     from mlops_cli.training.time_budget import SearchPlan
 
 __all__ = ["TrainingData", "load_training_data"]

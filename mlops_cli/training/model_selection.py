@@ -10,7 +10,7 @@ import numpy as np
 
 from mlops_cli.metrics.bootstrap import draw
 from mlops_cli.models.families import FAMILIES
-from mlops_cli.params.modelling import Ensemble
+from mlops_cli.params.train import Ensemble
 from mlops_cli.training.ensemble_selection import select
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from mlops_cli.models.calibration import Calibrator, fit_calibrator
 from mlops_cli.models.encoder import Encoder
 from mlops_cli.models.families import FAMILIES
 from mlops_cli.models.labels import LabelCodec
-from mlops_cli.params.modelling import Ensemble
+from mlops_cli.params.train import Ensemble
 from mlops_cli.reporting import Summary, Table
 from mlops_cli.training.dataset import TrainingData, load_training_data
 from mlops_cli.training.model_selection import LINEAR, seed_copies, select_ensemble

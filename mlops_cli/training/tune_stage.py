@@ -18,7 +18,7 @@ from mlops_cli.models.families import choose_families, warm_up
 from mlops_cli.models.families.threads import available_cores
 from mlops_cli.models.labels import LabelCodec
 from mlops_cli.models.objectives import search_metric
-from mlops_cli.params.modelling import Train
+from mlops_cli.params.train import Train
 from mlops_cli.reporting import Silent, Summary, Table
 from mlops_cli.training.dataset import load_training_data
 from mlops_cli.training.finalists import choose_members, load_candidates

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from mlops_cli.metrics.catalog import Metric
     from mlops_cli.models.families import Family
     from mlops_cli.models.labels import LabelCodec
-    from mlops_cli.params.modelling import Ensemble, Tune
+    from mlops_cli.params.train import Ensemble
+    from mlops_cli.params.tune import Tune
     from mlops_cli.reporting import Progress
     from mlops_cli.training.dataset import TrainingData
     from mlops_cli.training.objective import CvObjective

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     import pandera.polars as pa
 
-    from mlops_cli.params.data import ColumnRules, Policy, Rule, SourceRules, TypeName
+    from mlops_cli.params.ingest import TypeName
+    from mlops_cli.params.validate import ColumnRules, Policy, Rule, SourceRules
 
 __all__ = ["NOT_NULL", "ColumnRule", "RowChecks", "RuleFinding", "compile_rows"]
 

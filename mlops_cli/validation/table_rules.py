@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Sequence
 
-    from mlops_cli.params.data import Reference, SourceRules
+    from mlops_cli.params.validate import Reference, SourceRules
 
 __all__ = ["cast", "duplicates", "freshness", "missing_references", "size", "structure"]
 

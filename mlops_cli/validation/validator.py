@@ -23,7 +23,7 @@ from mlops_cli.validation.column_rules import (
 if TYPE_CHECKING:
     import datetime as dt
 
-    from mlops_cli.params.data import SourceRules
+    from mlops_cli.params.validate import SourceRules
 
 __all__ = ["BATCH_ROWS", "ValidationResult", "check_source"]
 

@@ -7,7 +7,7 @@ import pytest
 
 from mlops_cli.data.data_clock import Clock, Tally, in_utc
 from mlops_cli.errors import BadParams
-from mlops_cli.params.data import Source
+from mlops_cli.params.ingest import Source
 
 UNTIL = in_utc(dt.date(2020, 1, 3))
 UTC = pl.Datetime("us", "UTC")

@@ -8,7 +8,7 @@ from mlops_cli.data.urls import check_url, mask_url, scrub, sqlite_path
 from mlops_cli.errors import BadParams, SourceUnreadable
 from mlops_cli.ingestion.sources import open_table
 from mlops_cli.ingestion.sources.request import SourceRequest
-from mlops_cli.params.data import Source
+from mlops_cli.params.ingest import Source
 from mlops_cli.training.search.shared_study import _database
 
 BROKEN = [

@@ -9,7 +9,7 @@ from dvc_render.vega_templates import get_template
 
 from mlops_cli.evaluation import plots
 from mlops_cli.evaluation.plots import MAX_CONFUSION_ROWS, MAX_POINTS, MAX_SCATTER_ROWS, PLOTS
-from mlops_cli.params.modelling import Cost
+from mlops_cli.params.task import Cost
 
 
 def scored(rows=3000, seed=0):

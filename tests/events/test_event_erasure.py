@@ -18,7 +18,7 @@ from mlops_cli.events.reader import EventCounts
 from mlops_cli.events.spill import Spill
 from mlops_cli.events.spill_erasure import erase_lines
 from mlops_cli.layout import Layout
-from mlops_cli.params.serving import Events as EventsSection
+from mlops_cli.params.serve import Events as EventsSection
 
 PERSON = '["hunter2@example.org"]'
 INPUTS = '{"mail":"hunter2@example.org","a":1}'

@@ -7,7 +7,7 @@ import pytest
 
 from mlops_cli.errors import BadParams
 from mlops_cli.features.cleaning import cleaning_expressions
-from mlops_cli.params.data import CleanRule
+from mlops_cli.params.featurize import CleanRule
 
 SCHEMA = {"price": pl.Float64(), "size": pl.Int64(), "name": pl.String(), "sold": pl.Boolean()}
 

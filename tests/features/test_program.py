@@ -27,7 +27,8 @@ from mlops_cli.features.example_row import example_row
 from mlops_cli.features.program import FeatureProgram
 from mlops_cli.models.encoder import Encoder
 from mlops_cli.online.request_program import RequestProgram
-from mlops_cli.params.data import Featurize, Ingest
+from mlops_cli.params.featurize import Featurize
+from mlops_cli.params.ingest import Ingest
 
 BUS = {"source": "buses", "columns": ["size"]}
 

@@ -11,7 +11,7 @@ import pytest
 from mlops_cli.errors import SourceUnreadable
 from mlops_cli.ingestion.source_table import SourceTable
 from mlops_cli.ingestion.sources import SourceRequest
-from mlops_cli.params.data import Source
+from mlops_cli.params.ingest import Source
 from mlops_cli.scaffold.data_file import open_data_file
 from mlops_cli.scaffold.infer_project import PredictionProblem, Proposal, infer
 

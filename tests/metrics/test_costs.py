@@ -4,7 +4,7 @@ import numpy as np
 import sklearn.metrics as sk
 
 from mlops_cli.metrics.costs import confusion_counts, weigh_threshold
-from mlops_cli.params.modelling import Cost
+from mlops_cli.params.task import Cost
 
 Y = np.array([1, 1, 0, 0, 0])
 P = np.array([0.9, 0.3, 0.4, 0.2, 0.1])

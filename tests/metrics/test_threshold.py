@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mlops_cli.metrics.threshold import best_threshold
-from mlops_cli.params.modelling import Cost
+from mlops_cli.params.task import Cost
 
 
 def price(y, p, threshold, cost):

@@ -8,7 +8,7 @@ from mlops_cli.errors import BadParams, DataRefused
 from mlops_cli.models.encoder import Encoder
 from mlops_cli.models.families import FAMILIES, TaskInfo, choose_families
 from mlops_cli.models.objectives import check_target, fit_weights, search_metric, task_info
-from mlops_cli.params.modelling import Train
+from mlops_cli.params.train import Train
 
 ENCODER = Encoder({"price": "number", "shop": "category"}, {"shop": ("a",)})
 

@@ -10,7 +10,7 @@ import pytest
 
 from mlops_cli.errors import BadParams, MlopsError, SourceUnreadable
 from mlops_cli.monitoring import alert_channels
-from mlops_cli.params.monitoring import Email
+from mlops_cli.params.monitor import Email
 
 SECRET = "T0-SECRET-token"  # noqa: S105 - opens nothing
 VARIABLE = "MLOPS_ALERT_WEBHOOK"

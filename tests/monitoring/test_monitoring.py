@@ -16,7 +16,7 @@ from mlops_cli.monitoring.baseline import Baseline, monitored_metrics
 from mlops_cli.monitoring.evaluate_window import evaluate_window
 from mlops_cli.monitoring.label_coverage import measure_coverage
 from mlops_cli.monitoring.window import Window
-from mlops_cli.params.monitoring import Monitor
+from mlops_cli.params.monitor import Monitor
 
 START = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
 CLASSES = {"binary": (False, True), "multiclass": ("a", "b", "c"), "regression": ()}

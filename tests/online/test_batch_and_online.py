@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from mlops_cli.features.program import FeatureProgram
 from mlops_cli.models.encoder import Encoder
 from mlops_cli.online.request_program import RequestProgram, plain_columns
-from mlops_cli.params.data import Featurize, Ingest
+from mlops_cli.params.featurize import Featurize
+from mlops_cli.params.ingest import Ingest
 
 UTC = pl.Datetime("us", "UTC")
 BASE = {

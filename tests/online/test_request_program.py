@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 
 from mlops_cli.features.program import FeatureProgram
 from mlops_cli.online.request_program import RequestProgram
-from mlops_cli.params.data import Featurize, Ingest
+from mlops_cli.params.featurize import Featurize
+from mlops_cli.params.ingest import Ingest
 
 
 def made(requests: RequestProgram, started: pl.DataFrame, kept: InMemoryStore) -> pl.DataFrame:

@@ -12,7 +12,7 @@ import pytest
 from mlops_cli.errors import BadParams
 from mlops_cli.online.request_rows import ParsedRows, RequestRows, RowError
 from mlops_cli.online.value_policies import ValuePolicies, known_columns
-from mlops_cli.params.serving import ColumnPolicy
+from mlops_cli.params.serve import ColumnPolicy
 
 COLUMNS = {
     "km": pl.Float64(),

@@ -9,7 +9,7 @@ import pytest
 from replay_projects import GATE, Project, make_orders
 
 from mlops_cli.cli.app import main
-from mlops_cli.params.modelling import ReplayGate
+from mlops_cli.params.register import ReplayGate
 from mlops_cli.promotion.replay import replay, replay_gate
 from mlops_cli.reporting import Silent
 

@@ -19,8 +19,8 @@ from mlops_cli.models.bundle import extend, load, save
 from mlops_cli.online.store import open_store
 from mlops_cli.online.store.cache import Lookups
 from mlops_cli.params import Params
-from mlops_cli.params.modelling import ReplayGate
-from mlops_cli.params.serving import Serve
+from mlops_cli.params.register import ReplayGate
+from mlops_cli.params.serve import Serve
 from mlops_cli.promotion.replay import replay, replay_gate
 from mlops_cli.reporting import Silent
 from mlops_cli.serving.service.loaded_model import LoadedModel

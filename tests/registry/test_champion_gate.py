@@ -5,7 +5,7 @@ import pytest
 
 from mlops_cli.metrics.bootstrap import Interval
 from mlops_cli.metrics.catalog import lookup
-from mlops_cli.params.modelling import ChampionGate
+from mlops_cli.params.register import ChampionGate
 from mlops_cli.registry.champion_gate import PairedPredictions, describe_gain, judge_paired, too_few
 
 Y = np.array([0, 1] * 50)

@@ -3,7 +3,7 @@
 import pytest
 
 from mlops_cli.errors import BadParams
-from mlops_cli.params.modelling import Gates
+from mlops_cli.params.register import Gates
 from mlops_cli.registry.gates import Evidence, check_gates
 
 

@@ -2,8 +2,9 @@
 
 import json
 
-from mlops_cli.params.data import SourceRules, Split
-from mlops_cli.params.modelling import Train
+from mlops_cli.params.split import Split
+from mlops_cli.params.train import Train
+from mlops_cli.params.validate import SourceRules
 from mlops_cli.registry.lineage import fingerprints, schema
 
 RULES = SourceRules.model_validate(

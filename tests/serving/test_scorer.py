@@ -13,7 +13,8 @@ from mlops_cli.models.bundle import Bundle, Member
 from mlops_cli.models.encoder import Encoder
 from mlops_cli.models.families import FAMILIES, FitRequest, TaskInfo
 from mlops_cli.models.labels import LabelCodec
-from mlops_cli.params.data import Featurize, Ingest
+from mlops_cli.params.featurize import Featurize
+from mlops_cli.params.ingest import Ingest
 from mlops_cli.serving.scorer import RequestScorer, ScoredRows
 
 WIDTH, ROWS = 300, 1_024

@@ -12,7 +12,8 @@ import polars as pl
 from mlops_cli.features.program import FeatureProgram
 from mlops_cli.online.lookup_cache import LookupCache
 from mlops_cli.online.online_entries import entry_key, online_tables
-from mlops_cli.params.data import Featurize, Ingest
+from mlops_cli.params.featurize import Featurize
+from mlops_cli.params.ingest import Ingest
 
 START = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
 UTC = pl.Datetime("us", "UTC")

@@ -31,7 +31,8 @@ from mlops_cli.models.families import FAMILIES, FitRequest, TaskInfo
 from mlops_cli.models.labels import LabelCodec
 from mlops_cli.online.materialize import materialize
 from mlops_cli.online.store import open_store
-from mlops_cli.params.data import Featurize, Ingest
+from mlops_cli.params.featurize import Featurize
+from mlops_cli.params.ingest import Ingest
 
 START = dt.datetime(2024, 5, 1, tzinfo=dt.UTC)
 UTC = pl.Datetime("us", "UTC")

@@ -25,7 +25,7 @@ from mlops_cli.models.encoder import Encoder
 from mlops_cli.models.families import FAMILIES, FitRequest, TaskInfo
 from mlops_cli.models.labels import LabelCodec
 from mlops_cli.params import Params
-from mlops_cli.params.serving import Serve
+from mlops_cli.params.serve import Serve
 from mlops_cli.serving.service.loaded_model import LoadedModel
 from mlops_cli.serving.service.settings import Model
 from mlops_cli.splitting import strategies

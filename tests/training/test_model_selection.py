@@ -5,7 +5,7 @@ import pytest
 
 from mlops_cli.metrics.catalog import lookup
 from mlops_cli.models.families import FAMILIES
-from mlops_cli.params.modelling import Ensemble
+from mlops_cli.params.train import Ensemble
 from mlops_cli.training.cv_scorer import CvScorer
 from mlops_cli.training.model_selection import (
     CandidateModel,

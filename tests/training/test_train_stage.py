@@ -11,7 +11,7 @@ from mlops_cli.errors import DataRefused, NotFound
 from mlops_cli.metrics.catalog import lookup
 from mlops_cli.models import bundle as bundles
 from mlops_cli.models.families import FAMILIES
-from mlops_cli.params.modelling import Train
+from mlops_cli.params.train import Train
 from mlops_cli.reporting import Silent
 from mlops_cli.training import train_stage, tune_stage
 

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from mlops_cli.errors import BadParams
-from mlops_cli.params.data import SourceRules
+from mlops_cli.params.validate import SourceRules
 from mlops_cli.validation import table_rules
 from mlops_cli.validation.column_rules import ColumnRule, RuleFinding, compile_rows
 from mlops_cli.validation.validator import check_source

@@ -13,7 +13,7 @@ from mlops_cli.errors import SourceUnreadable
 from mlops_cli.ingestion.sources.request import OpenedSource, SourceRequest, format_of
 
 if TYPE_CHECKING:
-    from mlops_cli.params.data import Source
+    from mlops_cli.params.ingest import Source
 
 __all__ = ["KINDS", "OpenedSource", "SourceKind", "SourceRequest", "open_table", "source_kind"]
 

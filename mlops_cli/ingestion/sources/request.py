@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from mlops_cli.params.data import Source
+    from mlops_cli.params.ingest import Source
 
 __all__ = ["OpenedSource", "SourceRequest", "files_of", "format_of"]
 

@@ -12,7 +12,7 @@ from mlops_cli.errors import DataRefused, MlopsError, install_hint
 from mlops_cli.models.families.constant import CONSTANT, Constant, only_constant
 from mlops_cli.models.families.fit_request import FitRequest, Floats, Settings
 from mlops_cli.models.families.task_info import TaskInfo
-from mlops_cli.params.modelling import Dimension
+from mlops_cli.params.tune import Dimension
 
 __all__ = ["Family", "FittedModel", "Setting", "steps_of_joint_trees", "steps_of_trees"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mlops_cli.models.families.base import Setting
 from mlops_cli.models.families.forest import forest_family
-from mlops_cli.params.modelling import Dimension
+from mlops_cli.params.tune import Dimension
 
 __all__ = ["FAMILY"]
 

@@ -19,7 +19,7 @@ from mlops_cli.models.families.outputs import normalise, spread_classes
 from mlops_cli.models.families.rounds import STEPS, Rounds, deadline
 from mlops_cli.models.families.threads import cores
 from mlops_cli.models.families.tree_checks import check_tree
-from mlops_cli.params.modelling import Dimension
+from mlops_cli.params.tune import Dimension
 
 __all__ = ["FAMILY", "forest_family"]
 

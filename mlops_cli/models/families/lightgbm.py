@@ -16,7 +16,7 @@ from mlops_cli.models.families.lightgbm_capi import BoosterPredictor, package
 from mlops_cli.models.families.outputs import normalise, two_columns
 from mlops_cli.models.families.rounds import Rounds, deadline
 from mlops_cli.models.families.threads import cores
-from mlops_cli.params.modelling import Dimension
+from mlops_cli.params.tune import Dimension
 
 if TYPE_CHECKING:
     import lightgbm

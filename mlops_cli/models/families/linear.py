@@ -22,7 +22,7 @@ from mlops_cli.models.families.linear_columns import (
 )
 from mlops_cli.models.families.outputs import normalise, to_predictions
 from mlops_cli.models.families.task_info import TaskInfo
-from mlops_cli.params.modelling import Dimension
+from mlops_cli.params.tune import Dimension
 
 __all__ = ["FAMILY"]
 

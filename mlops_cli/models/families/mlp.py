@@ -27,7 +27,7 @@ from mlops_cli.models.families.mlp_inputs import MlpInputs
 from mlops_cli.models.families.outputs import normalise, to_predictions
 from mlops_cli.models.families.rounds import Rounds
 from mlops_cli.models.families.task_info import TaskInfo
-from mlops_cli.params.modelling import Dimension
+from mlops_cli.params.tune import Dimension
 
 __all__ = ["FAMILY"]
 

@@ -22,7 +22,7 @@ from mlops_cli.models.families.rounds import Rounds, deadline
 from mlops_cli.models.families.task_info import TaskInfo
 from mlops_cli.models.families.threads import cores
 from mlops_cli.models.families.xgboost_capi import BoosterPredictor
-from mlops_cli.params.modelling import Dimension
+from mlops_cli.params.tune import Dimension
 
 if TYPE_CHECKING:
     import xgboost

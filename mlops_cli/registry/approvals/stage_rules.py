@@ -34,7 +34,7 @@ from mlops_cli.registry.tags import address_of, is_approval_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mlops_cli.params.modelling import StageRule
+    from mlops_cli.params.register import StageRule
     from mlops_cli.project.branches import Branch
     from mlops_cli.registry.tags import Tag
     from mlops_cli.registry.versions import Assignment, Registry, Version
@@ -310,7 +310,7 @@ class StageRules:
     def _read_rules(self, commit: str) -> Mapping[str, StageRule]:
         from pydantic import ValidationError
 
-        from mlops_cli.params.modelling import Register
+        from mlops_cli.params.register import Register
 
         where = f"params.yaml on {self.branch.name} ({commit[:9]})"
         text = self._git.read(commit, "params.yaml")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from mlops_cli.models.bundle import Bundle
-    from mlops_cli.params.data import TypeName
+    from mlops_cli.params.ingest import TypeName
 
     Floats = npt.NDArray[np.float64]
 

@@ -14,7 +14,7 @@ from mlops_cli.project.write_files import write_files
 from mlops_cli.scaffold.yaml_text import FILTERS
 
 if TYPE_CHECKING:
-    from mlops_cli.params.serving import Serve
+    from mlops_cli.params.serve import Serve
 
 __all__ = ["image_of", "texts", "write"]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     import polars as pl
 
-    from mlops_cli.params.data import Source
+    from mlops_cli.params.ingest import Source
 
 __all__ = ["BrokenRow", "Cursor", "RowBatch", "RowFile", "TextOptions"]
 

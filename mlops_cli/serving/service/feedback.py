@@ -13,7 +13,7 @@ from mlops_cli.serving.service.labels import InvalidLabel, LabelParser
 
 if TYPE_CHECKING:
     from mlops_cli.events.writer import EventLog
-    from mlops_cli.params.serving import Limits
+    from mlops_cli.params.serve import Limits
     from mlops_cli.serving.service.loaded_model import LoadedModel
 
 __all__ = ["handle_feedback"]

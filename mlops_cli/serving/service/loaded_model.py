@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from mlops_cli.online.store.cache import Lookups
-    from mlops_cli.params.serving import Serve
+    from mlops_cli.params.serve import Serve
     from mlops_cli.serving.scorer import ScoredRows
     from mlops_cli.serving.service.settings import Model
 

@@ -11,7 +11,7 @@ from mlops_cli.serving.service.request_bodies import CONTENT_TYPES
 if TYPE_CHECKING:
     import polars as pl
 
-    from mlops_cli.params.serving import Serve
+    from mlops_cli.params.serve import Serve
     from mlops_cli.serving.service.loaded_model import LoadedModel
 
 __all__ = ["document"]

@@ -25,7 +25,7 @@ from mlops_cli.serving.service.table_reader import TableReader, table_of
 if TYPE_CHECKING:
     import polars as pl
 
-    from mlops_cli.params.serving import Format, Limits
+    from mlops_cli.params.serve import Format, Limits
     from mlops_cli.serving.row_files import TextOptions
 
     Rows = Sequence[Mapping[str, Any]]

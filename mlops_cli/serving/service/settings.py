@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlops_cli.errors import BadParams, Usage
-from mlops_cli.params.serving import Serve
+from mlops_cli.params.serve import Serve
 from mlops_cli.serving.row_files import TextOptions
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def _text_options(content: str) -> TextOptions:
 
     from pydantic import ValidationError
 
-    from mlops_cli.params.data import Source
+    from mlops_cli.params.ingest import Source
 
     try:
         return TextOptions.from_source(Source.model_validate({"uri": "-", **json.loads(content)}))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlops_cli.errors import BadParams, nearest
 from mlops_cli.models.families.base import Setting
-from mlops_cli.params.modelling import Dimension
+from mlops_cli.params.tune import Dimension
 
 if TYPE_CHECKING:
     import optuna

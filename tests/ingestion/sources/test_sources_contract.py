@@ -16,7 +16,7 @@ from mlops_cli.data.urls import mask_url
 from mlops_cli.errors import BadParams, DiskFull, MlopsError, SourceUnreadable
 from mlops_cli.ingestion.source_table import SourceTable
 from mlops_cli.ingestion.sources import KINDS, SourceRequest, source_kind
-from mlops_cli.params.data import Source
+from mlops_cli.params.ingest import Source
 
 ROWS = pl.DataFrame(
     {

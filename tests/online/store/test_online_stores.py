@@ -21,7 +21,8 @@ from mlops_cli.online.query_times import QueryTimes
 from mlops_cli.online.store import OnlineStore, open_store, program_id
 from mlops_cli.online.store import cache as caching
 from mlops_cli.online.store.cache import CachedEntries, Lookups
-from mlops_cli.params.data import Featurize, Ingest
+from mlops_cli.params.featurize import Featurize
+from mlops_cli.params.ingest import Ingest
 
 
 @pytest.fixture(scope="module")

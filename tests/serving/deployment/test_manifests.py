@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 
 from mlops_cli.cli.app import main
 from mlops_cli.errors import Usage
-from mlops_cli.params.serving import Serve
+from mlops_cli.params.serve import Serve
 from mlops_cli.serving.deployment.manifests import image_of, texts
 
 BIN = Path(sys.executable).parent

@@ -8,7 +8,7 @@ import pytest
 
 from mlops_cli.errors import BadParams, MlopsError
 from mlops_cli.models.families import FAMILIES, Setting
-from mlops_cli.params.modelling import Dimension
+from mlops_cli.params.tune import Dimension
 from mlops_cli.reporting import Silent
 from mlops_cli.training.search.journal import Journal
 from mlops_cli.training.search.search import Search, search

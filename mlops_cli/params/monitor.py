@@ -1,4 +1,4 @@
-"""Parameters of monitoring and retraining: feedback, monitor, retrain, backtest."""
+"""Section ``monitor``: drift, performance and alerts."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from pydantic import AfterValidator, Field, model_validator
 
 from mlops_cli.params.base import Duration, Names, Section, Share
 
-__all__ = ["Alerts", "Backtest", "Email", "Feedback", "Monitor", "Retrain"]
+__all__ = ["Alerts", "Email", "MailAddress", "Monitor"]
 
-Found = Literal["drift", "degraded"]
-
+Verdict = Literal["drift", "degraded"]
 _ADDRESS = re.compile(r"[^\s@<>()\[\],:;\"\\]+@[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -52,13 +51,6 @@ MailAddress = Annotated[str, AfterValidator(_check_mail_address)]
 """ann@example.org, or with a name: Ann <ann@example.org>."""
 
 
-class Feedback(Section):
-    """Labels that arrive later."""
-
-    delay: Duration | None = None
-    """How long a label arrives after the ``known_at`` of its values."""
-
-
 class Email(Section):
     """Alerts by e-mail; the password comes from the environment variable MLOPS_SMTP_PASSWORD."""
 
@@ -87,7 +79,7 @@ class Alerts(Section):
     (Slack's format).
     """
 
-    when: Annotated[tuple[Found, ...], Field(strict=False)] = ("drift", "degraded")
+    when: Annotated[tuple[Verdict, ...], Field(strict=False)] = ("drift", "degraded")
     repeat: Duration | None = "7d"
     """After this time, a finding that lasts is sent again; null: never."""
     email: Email | None = None
@@ -130,28 +122,3 @@ class Monitor(Section):
     def by(self) -> Literal["at", "moment"]:
         """The event log's name for that time."""
         return "at" if self.time == "asked" else "moment"
-
-
-class Retrain(Section):
-    """When to retrain, and what happens to the new version."""
-
-    when: Annotated[tuple[Found, ...], Field(strict=False)] = ("drift", "degraded")
-    """Findings of monitoring that count as a reason for `mlops retrain --if-needed`."""
-    every: Duration | None = None
-    """Retrain also when the data clock is this much older than the newest labels."""
-    min_rows: Annotated[int, Field(ge=1)] = 1
-    """Minimum number of new labelled rows."""
-    promote: bool = False
-    """Put the new version into ``stage``; requires `register.champion` for that stage."""
-    stage: str = "production"
-
-
-class Backtest(Section):
-    """Costs by which `mlops backtest` compares policies."""
-
-    error_cost: Annotated[float, Field(ge=0)] = 1.0
-    """Cost of a unit of error: by ``task.cost`` (binary), a wrong class or a unit of target."""
-    retrain_cost: Annotated[float, Field(ge=0)] = 0.0
-    """Cost of one retraining, in the same unit."""
-    trials: Annotated[int, Field(ge=0)] = 0
-    """Search trials in each training; 0: the settings in ``models/tuning``."""
