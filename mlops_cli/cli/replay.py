@@ -83,9 +83,9 @@ def _draw(result: ReplayResult) -> None:
         )
         for table in _tables(report):
             console.draw_table(table)
-    if report["features_made_anew"]:
+    if report["features_recomputed"]:
         out.print(
-            f"[yellow]![/yellow] features of {report['features_made_anew']:,} requests were "
+            f"[yellow]![/yellow] features of {report['features_recomputed']:,} requests were "
             "computed again from the current data, and may differ from those at request time"
         )
     for why, rows in report["left_out"].items():

@@ -90,8 +90,8 @@ class Monitor(Section):
 
     window: Duration = "7d"
     """Length of the window before the newest prediction, without --since."""
-    time: Literal["asked", "moment"] = "asked"
-    """Whether windows are by request time (asked) or by time of the predicted event (moment)."""
+    time: Literal["request", "moment"] = "request"
+    """Whether windows are by request time (request) or by time of the predicted event (moment)."""
     min_rows: Annotated[int, Field(ge=2)] = 200
     """Minimum number of predictions; with fewer nothing is evaluated."""
     min_labels: Annotated[int, Field(ge=2)] = 200
@@ -121,4 +121,4 @@ class Monitor(Section):
     @property
     def by(self) -> Literal["at", "moment"]:
         """The event log's name for that time."""
-        return "at" if self.time == "asked" else "moment"
+        return "at" if self.time == "request" else "moment"

@@ -243,7 +243,7 @@ class _ReplayRun:
             "version": self._model.label,
             "time": params.monitor.time,
             "answered_by": dict(sorted(self._rows_by_version.items())),
-            "features_made_anew": self._recomputed,
+            "features_recomputed": self._recomputed,
             "learnt": self._unseen.exclusion_counts.total(),
             "left_out": dict(sorted({**self._left_out, **self._unseen.exclusion_counts}.items())),
             **self._replay.report(settings),

@@ -241,7 +241,7 @@ def _plan_attempt(
         production = session.registry().in_stage(params.retrain.stage)
     return Attempt(
         at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        reason=reason or "asked for",
+        reason=reason or "by hand",
         was=trained_text,
         until=format_timestamp(until),
         head=head,

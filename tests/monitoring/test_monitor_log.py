@@ -154,7 +154,7 @@ def test_what_changed_is_found_and_is_the_reason_to_retrain(layout):
 def test_windows_are_by_request_time_or_event_time(layout):
     log(layout, table(2000, 1))
     since, until = (START + dt.timedelta(minutes=10 * i) for i in (500, 1500))
-    for time in ("asked", "moment"):
+    for time in ("request", "moment"):
         report = run(layout, {"time": time}, since=since, until=until)
         assert report.evaluation.results["rows"] == 1000
         assert report.evaluation.results["window"]["first"] == since.isoformat()

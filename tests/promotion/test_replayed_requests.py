@@ -92,7 +92,7 @@ def test_what_a_better_model_would_have_answered_is_told(poor) -> None:
     report = done.report
     assert (report["rows"], report["labelled"], report["left_out"]) == (400, 200, {})
     assert report["answered_by"] == {"v0.1.0": 400}
-    assert report["features_made_anew"] == 400  # v0.1.0 has other features
+    assert report["features_recomputed"] == 400  # v0.1.0 has other features
     assert report["shift"]["mean_absolute"] > 0.01
     gain = report["metrics"][next(iter(report["metrics"]))]["gain"]
     assert gain["low"] > 0
@@ -122,7 +122,7 @@ def test_a_model_replays_its_own_answers_from_the_logged_features(tmp_path) -> N
     made = fit_model(tmp_path, "binary", facts=EARLIER)
     log(made, "workspace")
     report = replay(params("binary"), made.layout, "workspace", progress=Silent()).report
-    assert report["features_made_anew"] == 0
+    assert report["features_recomputed"] == 0
     assert report["flips"]["rows"] == 0
     assert report["shift"]["mean_absolute"] == 0
     assert report["metrics"]["roc_auc"]["gain"] == {"value": 0.0, "low": 0.0, "high": 0.0}

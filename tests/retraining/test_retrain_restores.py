@@ -249,7 +249,7 @@ def test_a_lock_that_a_kill_cut_off_is_put_back(shop):
         (shop / "dvc.lock").write_text("schema: '2.0'\nstages:\n  feat")
     code, told, said = run_retrain(shop, "--local", "--until", UNTIL)
     assert (code, told["outcome"]) == (0, "promoted"), said
-    assert last(shop).reason == "asked for"
+    assert last(shop).reason == "by hand"
     assert before[0] != repository_state(shop)[0]
 
 

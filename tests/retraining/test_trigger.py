@@ -64,7 +64,7 @@ def test_a_window_into_the_future_is_no_newer_than_its_look(tmp_path):
     ) is None  # fmt: skip
 
 
-@pytest.mark.parametrize("other", [{"version": "v0.2.0"}, {"time": "asked"}])
+@pytest.mark.parametrize("other", [{"version": "v0.2.0"}, {"time": "request"}])
 def test_verdicts_of_another_version_or_time_are_none_of_this(tmp_path, other):
     assert (
         reason(tmp_path, verdict(UNTIL.isoformat(), "drift", **other), verdict(NOVEMBER, ""))
