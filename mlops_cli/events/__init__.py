@@ -89,6 +89,16 @@ def open_log(
         Maximum size of the spill.
     max_age
         Age after which events are erased, such as 90d; None: never.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from mlops_cli.layout import Layout
+    >>> log = open_log(None, Layout(Path()))
+    >>> written = log.append_labels([Label("7f3a", "7f3a", None, None, "true", 1.8e9)])
+    >>> written.result()  # it is on disk now
+    []
+    >>> log.close()
     """
     from mlops_cli.events.retention import Retention
     from mlops_cli.events.spill import Spill

@@ -74,6 +74,21 @@ class FeatureProgram:
     derive
         The base source's derived columns (``ingest.sources.<base>.derive``), which are computed
         for a caller that sends the raw columns.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> trips = pl.DataFrame({"km": [4.0, 12.5], "minutes": [12, 41]})
+    >>> rules = {"base": "trips", "target": "minutes > 30", "features": {"far": "km > 10"}}
+    >>> program = FeatureProgram.compile(
+    ...     Featurize.model_validate(rules),
+    ...     Ingest.model_validate({"sources": {"trips": {"uri": "trips.csv"}}}),
+    ...     {"trips": trips.schema},
+    ... )
+    >>> program.kinds
+    {'far': 'boolean'}
+    >>> program.select_features(program.transform(trips, {})).to_dicts()
+    [{'far': False}, {'far': True}]
     """
 
     rules: Featurize

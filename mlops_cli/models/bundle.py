@@ -72,6 +72,21 @@ class Bundle:
         The model's lineage: seed, data window, versions, validation score.
     sha256
         Hash of the verified manifest; empty if the bundle wasn't loaded from a folder.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> from mlops_cli.models.families import FAMILIES, FitRequest, TaskInfo
+    >>> rows = pl.DataFrame({"km": [1.0, 2.0, 8.0, 9.0], "late": [False, False, True, True]})
+    >>> encoder = Encoder.fit(rows, {"km": "number"})
+    >>> labels = LabelCodec.fit(rows["late"], "binary")
+    >>> X, y = encoder.transform(rows), labels.encode(rows["late"])
+    >>> settings = {name: one.default for name, one in FAMILIES["linear"].space.items()}
+    >>> task = TaskInfo("binary", 2, encoder.categorical)
+    >>> model = FAMILIES["linear"].fit(FitRequest(X, y, task, settings, seed=0, rounds=None))
+    >>> bundle = Bundle((Member("linear", model),), encoder, labels, "binary", threshold=0.5)
+    >>> bundle.decide(bundle.predict(rows)).tolist()
+    [0, 0, 1, 1]
     """
 
     members: tuple[Member, ...]

@@ -105,6 +105,7 @@ def describe_gain(metric: str, gain: Interval, margin: float, champion_label: st
 
     Examples
     --------
+    >>> from mlops_cli.metrics.bootstrap import Interval
     >>> describe_gain("mae", Interval(-0.02, -0.03, -0.01), 0.05, "the champion's")
     "mae is worse than the champion's by 0.02 [0.01, 0.03] (accepted: up to 0.05)"
     """

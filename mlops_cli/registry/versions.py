@@ -108,6 +108,17 @@ class Registry:
         The highest number of an assignment; 0 if there is none.
     notes
         A sentence for each tag that was skipped.
+
+    Examples
+    --------
+    >>> import datetime as dt
+    >>> when = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    >>> names = ("shop@v0.1.0", "shop@v0.2.0", "shop#production#1")
+    >>> commits = ("3ab", "9cd", "3ab")
+    >>> tags = [Tag(n, c, when, "Ann <ann@example.org>", "") for n, c in zip(names, commits)]
+    >>> registry = Registry.from_tags("shop", tags)
+    >>> str(registry.latest), str(registry.in_stage("production")), registry.next_number("minor")
+    ('shop@v0.2.0', 'shop@v0.1.0', 'v0.3.0')
     """
 
     name: str
