@@ -96,8 +96,8 @@ def open_log(
     >>> from mlops_cli.layout import Layout
     >>> log = open_log(None, Layout(Path()))
     >>> written = log.append_labels([Label("7f3a", "7f3a", None, None, "true", 1.8e9)])
-    >>> written.result()  # it is on disk now
-    []
+    >>> written.result()  # it is on disk; no prediction has this id yet
+    ['unknown']
     >>> log.close()
     """
     from mlops_cli.events.retention import Retention

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from mlops_cli.data.source_schema import SourceSchema, dtype_name, utc_moment
+from mlops_cli.data.source_schema import SourceSchema, utc_moment
 from mlops_cli.data.sql.expressions import Expression, finite
 from mlops_cli.errors import BadParams, nearest
 from mlops_cli.features.cleaning import cleaning_expressions
+from mlops_cli.features.feature_kind import feature_kind
 from mlops_cli.features.hook import apply_hook
 from mlops_cli.features.join_keys import check_keys
 from mlops_cli.features.joins import JoinPlan
@@ -32,31 +33,9 @@ if TYPE_CHECKING:
 
     Hook = Callable[[pl.DataFrame], pl.DataFrame]
 
-__all__ = ["FeatureProgram", "feature_kind"]
+__all__ = ["FeatureProgram"]
 
 _ORDER = "_order"
-
-
-def feature_kind(name: str, dtype: pl.DataType) -> str:
-    """The kind of a feature of this type in a model: number, boolean or category.
-
-    Raises
-    ------
-    BadParams
-        For a type that no model accepts, such as a date.
-    """
-    import polars as pl
-
-    if dtype.is_numeric():
-        return "number"
-    if dtype == pl.Boolean:
-        return "boolean"
-    if dtype in {pl.String, pl.Categorical, pl.Enum}:
-        return "category"
-    raise BadParams(
-        f"featurize.features.{name} is of type {dtype_name(dtype)}, which no model takes",
-        "Make numbers of a time with EXTRACT(hour FROM x) or EXTRACT(epoch FROM x).",
-    )
 
 
 @dataclass(frozen=True)
@@ -79,16 +58,11 @@ class FeatureProgram:
     --------
     >>> import polars as pl
     >>> trips = pl.DataFrame({"km": [4.0, 12.5], "minutes": [12, 41]})
-    >>> rules = {"base": "trips", "target": "minutes > 30", "features": {"far": "km > 10"}}
-    >>> program = FeatureProgram.compile(
-    ...     Featurize.model_validate(rules),
-    ...     Ingest.model_validate({"sources": {"trips": {"uri": "trips.csv"}}}),
-    ...     {"trips": trips.schema},
-    ... )
-    >>> program.kinds
-    {'far': 'boolean'}
-    >>> program.select_features(program.transform(trips, {})).to_dicts()
-    [{'far': False}, {'far': True}]
+    >>> rules = Featurize(base="trips", target="minutes > 30", features={"far": "km > 10"})
+    >>> ingest = Ingest(sources={"trips": {"uri": "trips.csv"}})
+    >>> program = FeatureProgram.compile(rules, ingest, {"trips": trips.schema})
+    >>> program.transform(trips, {})["far"].to_list()
+    [False, True]
     """
 
     rules: Featurize
