@@ -119,7 +119,11 @@ def test_a_service_whose_log_blocks_is_not_ready_and_a_second_signal_ends_it(
 ) -> None:
     with run_service(blocked(binary, 0.5)) as service:
         assert service.request("POST", "/predict", binary.rows[:1])[0] == 504
+        # The request may be over before the first attempt to connect is.
+        until = time.monotonic() + 10
         status, content, _ = service.request("GET", "/readyz")
+        while status == 200 and time.monotonic() < until:
+            status, content, _ = service.request("GET", "/readyz")
         assert (status, content["ready"]) == (503, False)
         assert service.request("GET", "/livez")[0] == 200
         service.process.send_signal(signal.SIGTERM)

@@ -170,7 +170,7 @@ def test_wrong_keys_are_logged_and_slowed_down(binary: ServedModel) -> None:
         assert service.request("GET", "/model", headers=bearer(KEY))[0] == 200, (
             "a right one is taken"
         )
-        many = [threading.Thread(target=service.ask, args=("GET", "/model")) for _ in range(20)]
+        many = [threading.Thread(target=service.request, args=("GET", "/model")) for _ in range(20)]
         for one in many:
             one.start()
         for one in many:
