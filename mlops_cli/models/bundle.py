@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlops_cli.data.atomic_files import atomic_write, json_text, write_json
+from mlops_cli.data.atomic_files import atomic_write, json_text, sha256, write_json
 from mlops_cli.data.untrusted import data_path, json_tree, refuse_malformed
 from mlops_cli.errors import DataRefused, NotFound
 from mlops_cli.metrics.classification import decide
@@ -371,7 +371,7 @@ def _read_json(folder: Path, name: str) -> dict[str, Any]:
 def _hash_files(folder: Path) -> dict[str, dict[str, Any]]:
     """Size and hash of every file below the folder except the manifest, by path."""
     return {
-        name: {"sha256": _sha256(path), "bytes": path.stat().st_size}
+        name: {"sha256": sha256(path), "bytes": path.stat().st_size}
         for path in _list_files(folder)
         if (name := path.relative_to(folder).as_posix()) != _MANIFEST
     }
@@ -389,11 +389,6 @@ def _list_files(folder: Path) -> list[Path]:
         if not (path.is_dir() or path.is_file()):
             raise DataRefused(f"{path} is no file, and doesn't belong to a model bundle", _HINT)
     return [path for path in paths if path.is_file()]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _digest(files: Mapping[str, Any]) -> str:
