@@ -62,7 +62,7 @@ class ColumnChecks:
     quick_test: Callable[[Sequence[Any]], bool] | None = None
     """Function that tests plain values, whether all of them pass; None if there is no fast one."""
     max_quick_values: float = _MAX_PYTHON_VALUES
-    """Limit of values up to which ``quick`` is faster than the checks."""
+    """Limit of values up to which ``quick_test`` is faster than the checks."""
 
     def passes(self, column: pl.Series) -> bool:
         """Whether all values pass."""

@@ -77,7 +77,10 @@ def _run_worker(cores: list[int], work: Callable[..., None], arguments: tuple[An
 
 
 def _start_pool_worker(core_sets: Any) -> None:
-    _init_worker(core_sets.get())
+    cores = core_sets.get()
+    # Polars reads it when it starts its threads, also where processes can't be pinned.
+    os.environ["POLARS_MAX_THREADS"] = str(max(1, len(cores)))
+    _init_worker(cores)
 
 
 def _init_worker(cores: list[int]) -> None:
@@ -87,8 +90,6 @@ def _init_worker(cores: list[int]) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _pin_to(cores)
-    # Polars reads it when it starts its threads, also where processes can't be pinned.
-    os.environ["POLARS_MAX_THREADS"] = str(max(1, len(cores)))
     parent = multiprocessing.parent_process()
 
     def follow() -> None:
